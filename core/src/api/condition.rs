@@ -1,0 +1,108 @@
+//! `metav1.Condition` in our own words: closed types, closed reasons.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::Reason;
+
+/// Type of a condition. Positive ones are always present; negative ones only while True.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The stored material is good (not: the last attempt worked).
+    Ready,
+    /// The spec was understood and is allowed.
+    Accepted,
+    /// The certificate stored is the one last asked for.
+    Issued,
+    /// The server answers over verified TLS.
+    Reachable,
+    /// The login works.
+    Authenticated,
+    /// The domain's issuer can sign.
+    IssuerReachable,
+    /// kstatus: work is in progress or being retried.
+    Reconciling,
+    /// kstatus: a person must act at this generation.
+    Stalled,
+    /// `spec.suspend` is set.
+    Suspended,
+    /// The renewal point has passed.
+    RenewalOverdue,
+    /// Less than a sixth of the lifetime is left.
+    ExpiringSoon,
+    /// Another field manager owns what we must write.
+    FieldConflict,
+    /// The server is sealed.
+    Sealed,
+    /// The server answers 429.
+    Throttled,
+    /// The login token is close to its end and could not be renewed.
+    TokenExpiring,
+    /// The server's clock and ours differ by more than a minute.
+    ClockSkew,
+    /// An authority of the domain is close to its end.
+    AuthorityExpiring,
+}
+
+impl ConditionType {
+    /// Whether it stays in the list while not True.
+    pub fn is_positive(self) -> bool {
+        use ConditionType::{Accepted, Authenticated, Issued, IssuerReachable, Reachable, Ready};
+        matches!(self, Ready | Accepted | Issued | Reachable | Authenticated | IssuerReachable)
+    }
+}
+
+/// Status of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Not known yet.
+    Unknown,
+}
+
+/// One condition before it gets its transition time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which condition.
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// The named cause.
+    pub reason: Reason,
+    /// For people: what, where, what to do, next try; at most 1,024 characters.
+    pub message: String,
+}
+
+impl Finding {
+    /// A condition with a message.
+    pub fn new(kind: ConditionType, verdict: Verdict, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, verdict, reason, message: message.into() }
+    }
+}
+
+/// Turns findings into conditions; a transition time moves only when the status moved.
+pub fn conditions(findings: &[Finding], previous: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+    findings
+        .iter()
+        .filter(|finding| finding.kind.is_positive() || finding.verdict == Verdict::True)
+        .map(|finding| {
+            let type_ = format!("{:?}", finding.kind);
+            let status = format!("{:?}", finding.verdict);
+            let since = previous
+                .iter()
+                .find(|c| c.type_ == type_ && c.status == status)
+                .map_or(Time(now), |c| c.last_transition_time.clone());
+            Condition {
+                type_,
+                status,
+                reason: format!("{:?}", finding.reason),
+                message: finding.message.clone(),
+                last_transition_time: since,
+                observed_generation: Some(generation),
+            }
+        })
+        .collect()
+}

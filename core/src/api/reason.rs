@@ -1,0 +1,163 @@
+//! Every named cause, closed and documented; the only source of condition and event reasons.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+        /// The named cause of a condition, event or failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum Reason { $($(#[doc = $doc])+ $name),+ }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// What it means and what to do, as documented.
+            pub fn explanation(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc, "\n"),+)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Nothing is known yet; the first pass has not finished.
+    Pending,
+    /// The stored material is good.
+    Valid,
+    /// The spec was understood and is allowed.
+    Accepted,
+    /// The certificate asked for is stored.
+    Issued,
+    /// A certificate is stored, with a shorter life than asked for: the issuer's limit applies.
+    TTLShortened,
+    /// `renewBefore` is half the lifetime or more, so the default renewal point is used.
+    RenewBeforeTooLong,
+    /// The server answers.
+    Reachable,
+    /// The login works.
+    Authenticated,
+    /// The issuer can sign.
+    IssuerReachable,
+    /// `spec.suspend` is set; nothing is done until it is removed.
+    Suspended,
+    /// Work is in progress.
+    Issuing,
+    /// The object is being deleted.
+    Deleting,
+    /// The renewal point has passed without a new certificate.
+    RenewalOverdue,
+    /// Less than a sixth of the lifetime is left.
+    ExpiringSoon,
+    /// No certificate is stored.
+    SecretMissing,
+    /// The stored certificate has expired.
+    Expired,
+    /// The stored key does not belong to the stored certificate.
+    KeyMismatch,
+    /// The stored certificate does not verify against the trust domain's roots.
+    NotTrusted,
+    /// A field does not parse; the message names it.
+    InvalidSpec,
+    /// A name is asked for that no allow rule of the trust domain covers.
+    NameNotAllowed,
+    /// A name is asked for that nobody may have.
+    ReservedName,
+    /// The lifetime asked for is above what the trust domain allows.
+    TTLNotAllowed,
+    /// The trust domain does not exist.
+    TrustDomainNotFound,
+    /// The trust domain exists but has no authority that can sign.
+    TrustDomainNotReady,
+    /// Two trust domains have one name; the older keeps it.
+    TrustDomainConflict,
+    /// The ServiceAccount does not exist.
+    ServiceAccountMissing,
+    /// A Service does not exist or is of type ExternalName.
+    ServiceMissing,
+    /// The namespace is terminating.
+    NamespaceTerminating,
+    /// The Secret exists and is not managed by this object.
+    TargetNotOwned,
+    /// Another countersign object claims the Secret; the older one keeps it.
+    TargetClaimed,
+    /// The Secret is immutable.
+    TargetImmutable,
+    /// The Secret exists with another type, which cannot be changed.
+    TargetTypeMismatch,
+    /// Another field manager owns fields of the Secret.
+    FieldConflict,
+    /// Too many certificates were issued for this object; see the storm guard.
+    IssuanceThrottled,
+    /// A renewal came back that does not end later than the stored certificate.
+    RenewalNotLater,
+    /// The issuer's answer failed a check and was not stored; the message names the check.
+    AnswerRejected,
+    /// The connection does not exist.
+    ConnectionNotFound,
+    /// The connection exists but cannot be used now.
+    ConnectionNotReady,
+    /// The address is one the operator must not contact.
+    AddressForbidden,
+    /// The CA bundle does not exist or cannot be used; the message says how, never the content.
+    CABundleInvalid,
+    /// A referenced Secret or ConfigMap of the operator's namespace is missing.
+    SourceMissing,
+    /// TLS to the server failed: name, trust or version.
+    TLSFailed,
+    /// The answer is not that of a Vault or OpenBao server.
+    NotVault,
+    /// The server is sealed or not initialised.
+    VaultSealed,
+    /// The server does not answer or answers with an error of its own.
+    VaultUnavailable,
+    /// A standby redirected us; enable request forwarding or point the address at the active node.
+    StandbyRedirect,
+    /// The answer could not be understood.
+    UpstreamInvalid,
+    /// The server or our own budget limits the rate.
+    Throttled,
+    /// The login was refused: mount, role, audience or account.
+    LoginFailed,
+    /// The audience is not among the chart's `tokenAudiences`.
+    AudienceNotAllowed,
+    /// The server knows us and refuses the request.
+    AccessDenied,
+    /// The issuer's role does not exist.
+    RoleNotFound,
+    /// The issuer's role refuses the request.
+    RoleRefused,
+    /// The pinned issuer is gone or may no longer sign.
+    IssuerNotUsable,
+    /// The issuer does not answer.
+    IssuerUnavailable,
+    /// No self-signed end of the issuer's chain; give `issuer.vault.roots`.
+    RootUnknown,
+    /// The authority ends too soon for the lifetime asked for.
+    AuthorityExpiring,
+    /// The embedded CA's key Secret is gone or unreadable; restore it. A new root is never made silently.
+    AuthorityLost,
+    /// A right is missing in the API server.
+    PermissionMissing,
+    /// The admission policy that fences the operator is not in force; no Secret outside our namespace is touched.
+    FenceMissing,
+    /// A quota of the namespace is used up.
+    QuotaExceeded,
+    /// An admission policy or webhook refused the write.
+    AdmissionRefused,
+    /// The Secret would exceed what Kubernetes stores.
+    SecretTooLarge,
+    /// The API server does not answer.
+    ApiServerUnavailable,
+    /// The object changed under us; we look again.
+    WriteConflict,
+    /// A CRD of ours is missing or older than this binary.
+    CRDOutdated,
+    /// The server's clock and ours differ by more than a minute.
+    ClockSkew,
+    /// The login token is close to its end and could not be renewed.
+    TokenExpiring,
+    /// A state that must not exist; see the operator's log.
+    InternalError,
+}

@@ -1,0 +1,8 @@
+//! Always-valid values: parse once at the border, build infallibly afterwards.
+
+pub mod lifetime;
+pub mod names;
+pub mod secret_data;
+pub mod spiffe;
+pub mod vault_path;
+pub mod x509;

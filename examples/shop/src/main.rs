@@ -1,0 +1,3 @@
+//! Example workload.
+
+fn main() {}
