@@ -15,4 +15,5 @@ pub mod api;
 pub mod fault;
 pub mod identity;
 pub mod next;
+pub mod rights;
 pub mod value;
