@@ -14,5 +14,6 @@
 pub mod api;
 pub mod fault;
 pub mod identity;
+pub mod leader;
 pub mod next;
 pub mod value;
