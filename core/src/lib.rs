@@ -16,4 +16,5 @@ pub mod fault;
 pub mod identity;
 pub mod leader;
 pub mod next;
+pub mod rights;
 pub mod value;

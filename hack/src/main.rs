@@ -1,3 +1,7 @@
 //! Developer commands.
 
-fn main() {}
+mod chart;
+
+fn main() -> anyhow::Result<()> {
+    chart::run(std::env::args().any(|argument| argument == "--check"))
+}
