@@ -82,7 +82,7 @@ fn placeholders() -> Installation {
         namespace: NAMESPACE.into(),
         service_account: SERVICE_ACCOUNT.into(),
         lease: "{{ .Values.leaderElection.leaseName }}".into(),
-        token_audiences: "{{ toJson .Values.tokenAudiences }}".into(),
+        token_audiences: "{{ include `countersign.tokenAudiences` . }}".into(),
     }
 }
 
