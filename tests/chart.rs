@@ -3,6 +3,13 @@
 //! Needs the feature `chart` and two programs: `COUNTERSIGN_HELM` (helm) and
 //! `COUNTERSIGN_KUBERNETES_VALIDATE` (kubernetes-validate). `cargo xtask test` provides both.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise; clippy.toml grants that to test functions only, not to what they call"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,9 +137,9 @@ fn what_is_rendered_is_what_was_reviewed() {
 fn the_canary_never_looks_like_one_of_our_secrets() {
     for (name, files) in cases() {
         let objects = objects(&render(&files, "1.37"));
-        let canary = objects.iter().find(|object| {
-            object["kind"] == "Secret" && object["metadata"]["name"] == "countersign-fence-canary"
-        });
+        let canary = objects
+            .iter()
+            .find(|object| object["kind"] == "Secret" && object["metadata"]["name"] == "countersign-fence-canary");
         let canary = canary.unwrap_or_else(|| panic!("{name}: no canary"));
         assert_eq!(canary["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm", "{name}");
         assert!(canary["data"].is_null() && canary["stringData"].is_null(), "{name}: it is empty");
@@ -225,10 +232,8 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 
 /// Every set of values that is rendered: the defaults, the presets, and the cases in `ci/`.
 fn cases() -> Vec<(String, Vec<String>)> {
-    let mut cases = vec![
-        ("default".to_owned(), vec![]),
-        ("minimal".to_owned(), vec!["values-minimal.yaml".to_owned()]),
-    ];
+    let mut cases =
+        vec![("default".to_owned(), vec![]), ("minimal".to_owned(), vec!["values-minimal.yaml".to_owned()])];
     for file in files_below(&chart().join("ci")) {
         let file = file.file_name().unwrap().to_str().unwrap().to_owned();
         let name = file.strip_suffix("-values.yaml").expect("ci/*-values.yaml").to_owned();

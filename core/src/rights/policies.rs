@@ -73,7 +73,7 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
     ];
     seen.extend(own_kinds);
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&seen),
+        match_constraints: Some(matching(&seen)),
         match_conditions: Some(vec![MatchCondition {
             name: "operator".into(),
             expression: format!("request.userInfo.username == 'system:serviceaccount:{namespace}:{service_account}'"),
@@ -122,7 +122,7 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
 
 fn crd_deletion() -> ValidatingAdmissionPolicySpec {
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&[("apiextensions.k8s.io", "v1", "customresourcedefinitions", &["DELETE"])]),
+        match_constraints: Some(matching(&[("apiextensions.k8s.io", "v1", "customresourcedefinitions", &["DELETE"])])),
         match_conditions: Some(vec![MatchCondition {
             name: "ours".into(),
             expression: format!("oldObject.spec.group == '{GROUP}'"),
@@ -143,7 +143,7 @@ fn crd_deletion() -> ValidatingAdmissionPolicySpec {
 /// even a stolen operator token cannot change what an identity asks for.
 fn service_account_use() -> ValidatingAdmissionPolicySpec {
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&[(GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"])]),
+        match_constraints: Some(matching(&[(GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"])])),
         match_conditions: Some(vec![MatchCondition {
             name: "spec-written".into(),
             expression: "request.operation == 'CREATE' || object.spec != oldObject.spec".into(),
@@ -181,7 +181,7 @@ fn forbid(expression: String, message: String) -> Validation {
 }
 
 /// Group, version, resource and operations of what a policy sees.
-fn matching(rules: &[(&str, &str, &str, &[&str])]) -> Option<MatchResources> {
+fn matching(rules: &[(&str, &str, &str, &[&str])]) -> MatchResources {
     let rules = rules
         .iter()
         .map(|(group, version, resource, operations)| NamedRuleWithOperations {
@@ -192,5 +192,5 @@ fn matching(rules: &[(&str, &str, &str, &[&str])]) -> Option<MatchResources> {
             ..NamedRuleWithOperations::default()
         })
         .collect();
-    Some(MatchResources { resource_rules: Some(rules), ..MatchResources::default() })
+    MatchResources { resource_rules: Some(rules), ..MatchResources::default() }
 }
