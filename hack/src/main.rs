@@ -1,7 +1,10 @@
 //! Developer commands.
 
 mod chart;
+mod crds;
 
 fn main() -> anyhow::Result<()> {
-    chart::run(std::env::args().any(|argument| argument == "--check"))
+    let check = std::env::args().any(|argument| argument == "--check");
+    crds::run(check)?;
+    chart::run(check)
 }
