@@ -14,6 +14,7 @@
 pub mod api;
 pub mod fault;
 pub mod identity;
+pub mod leader;
 pub mod next;
 pub mod rights;
 pub mod value;
