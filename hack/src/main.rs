@@ -1,3 +1,10 @@
 //! Developer commands.
 
-fn main() {}
+mod chart;
+mod crds;
+
+fn main() -> anyhow::Result<()> {
+    let check = std::env::args().any(|argument| argument == "--check");
+    crds::run(check)?;
+    chart::run(check)
+}

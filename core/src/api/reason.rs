@@ -56,6 +56,8 @@ reasons! {
     Expired,
     /// The stored key does not belong to the stored certificate.
     KeyMismatch,
+    /// The stored certificate is valid but not what the spec asks for yet.
+    OutOfDate,
     /// The stored certificate does not verify against the trust domain's roots.
     NotTrusted,
     /// A field does not parse; the message names it.
