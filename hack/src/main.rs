@@ -1,7 +1,12 @@
 //! Developer commands.
 
 mod chart;
+mod crds;
+mod docs;
 
 fn main() -> anyhow::Result<()> {
-    chart::run(std::env::args().any(|argument| argument == "--check"))
+    let check = std::env::args().any(|argument| argument == "--check");
+    crds::run(check)?;
+    chart::run(check)?;
+    docs::run(check)
 }
