@@ -105,6 +105,7 @@ fn start_node(
     write_ctr(plan, site)?;
     launch.say("namespaces and network");
 
+    prepare_networks(plan)?;
     launch.run(vec![daemons::etcd(plan), daemons::containerd(plan)])?;
     thread::scope(|scope| {
         let images = scope.spawn(|| import_node_images(plan, programs));
@@ -114,6 +115,21 @@ fn start_node(
         launch.say("images imported");
         start_node_daemons(plan, kubectl, launch, agent)
     })
+}
+
+/// The folder of network configurations as containerd will find it: it ends when the folder is removed under it.
+/// Cilium's configuration comes later, from its agent.
+fn prepare_networks(plan: &Plan) -> Result<()> {
+    let folder = plan.run.dir().join("cni.d");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("cannot remove an earlier network configuration")?;
+    }
+    fs::create_dir_all(&folder).context("cannot create the folder for network configurations")?;
+    if plan.layer == Layer::L1 {
+        fs::copy(plan.run.config().join("bridge.conflist"), folder.join("10-bridge.conflist"))
+            .context("cannot copy the network configuration")?;
+    }
+    Ok(())
 }
 
 /// The control plane and, on L2, Cilium's agent, which compiles while the rest starts.
@@ -146,15 +162,6 @@ fn start_node_daemons(
     launch: &Launch<'_>,
     agent: Option<Started>,
 ) -> Result<()> {
-    let networks = plan.run.dir().join("cni.d");
-    if networks.exists() {
-        fs::remove_dir_all(&networks).context("cannot remove an earlier network configuration")?;
-    }
-    fs::create_dir_all(&networks).context("cannot create the folder for network configurations")?;
-    if agent.is_none() {
-        fs::copy(plan.run.config().join("bridge.conflist"), networks.join("10-bridge.conflist"))
-            .context("cannot copy the network configuration")?;
-    }
     launch.run(vec![daemons::kubelet(plan), daemons::kube_proxy(plan)])?;
     if let Some(agent) = agent {
         launch.wait(agent)?;
