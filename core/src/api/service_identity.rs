@@ -211,8 +211,9 @@ pub struct LastFailure {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// Hash of what it was about; when that changes, the back-off is forgotten.
+    /// Hash of what it was about; when that changes, the back-off is forgotten. Example: 41….
     #[serde(default)]
+    #[schemars(length(max = 128))]
     pub inputs: String,
 }
 
