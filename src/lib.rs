@@ -1,1 +1,3 @@
 //! The countersign operator.
+
+pub mod vault;
