@@ -15,5 +15,7 @@ pub mod api;
 pub mod connection;
 pub mod fault;
 pub mod identity;
+pub mod leader;
 pub mod next;
+pub mod rights;
 pub mod value;
