@@ -91,7 +91,6 @@ fn judge(call: Call, status: u16, shape: Shape) -> Result<(), Verdict> {
     match (status, shape) {
         (200..=299, Shape::Empty | Shape::Object | Shape::Errors) => Ok(()),
         (200..=299, Shape::Broken) => Err(BROKEN),
-        (200..=299, Shape::Foreign) => Err(NOT_VAULT),
         (307 | 308, _) => Err(STANDBY),
         (412 | 472 | 473, _) => Err((
             Class::Unavailable,
@@ -99,14 +98,13 @@ fn judge(call: Call, status: u16, shape: Shape) -> Result<(), Verdict> {
             "this node cannot serve us now; it is a replica or behind the active one",
         )),
         (429, _) => Err((Class::Throttled, Reason::Throttled, "the server limits our rate")),
-        (408, _) => Err(AWAY),
         (501, Shape::Errors | Shape::Object) | (503, Shape::Errors) => Err(SEALED),
-        (500..=599, _) => Err(AWAY),
+        (408 | 500..=599, _) => Err(AWAY),
         // A refusal counts only in the form in which Vault refuses: a firewall's 403 must not cost a login.
         (400 | 401 | 403 | 404 | 405, Shape::Errors) => Err(refusal(call, status)),
         (400..=499, Shape::Errors) => Err(MALFORMED),
-        // 1xx and 3xx have no business here; 4xx in another form are somebody else's.
-        (_, Shape::Empty | Shape::Object | Shape::Errors | Shape::Broken | Shape::Foreign) => Err(NOT_VAULT),
+        // Success in HTML, a refusal in another form, 1xx, other 3xx: somebody else answers.
+        _ => Err(NOT_VAULT),
     }
 }
 
@@ -145,7 +143,7 @@ fn judge_health(status: u16, shape: Shape) -> Result<(), Verdict> {
         // A proxy's own 429 or 5xx: it stands there and cannot reach the server.
         (429, _) => Err((Class::Throttled, Reason::Throttled, "our rate is limited on the way to the server")),
         (408 | 500..=599, _) => Err(AWAY),
-        (_, Shape::Empty | Shape::Object | Shape::Errors | Shape::Broken | Shape::Foreign) => Err(NOT_VAULT),
+        _ => Err(NOT_VAULT),
     }
 }
 

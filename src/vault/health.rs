@@ -23,6 +23,7 @@ pub enum Product {
 
 /// The answer of `sys/health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the server's own, independent flags")]
 pub struct Health {
     /// A guess by structure, good enough to show.
     pub product: Product,
@@ -67,7 +68,7 @@ pub(super) fn read(answer: &Answer) -> Result<Health, Failure> {
     let vault = wire.performance_standby.is_some() || wire.enterprise.is_some();
     Ok(Health {
         product: if vault { Product::Vault } else { Product::OpenBao },
-        version: wire.version.chars().filter(|c| c.is_ascii_graphic()).take(64).collect(),
+        version: wire.version.chars().filter(char::is_ascii_graphic).take(64).collect(),
         initialized: wire.initialized,
         sealed: wire.sealed,
         standby: wire.standby || wire.performance_standby == Some(true),

@@ -313,10 +313,10 @@ impl Session {
             return Err(Failure::new(Class::Unavailable, Reason::ConnectionNotReady, words));
         }
         let now = self.client.now();
-        if let Some((at, failure)) = &gate.refused {
-            if let Some(wait) = LOGIN_INTERVAL.checked_sub(now.saturating_sub(*at)).filter(|wait| !wait.is_zero()) {
-                return Err(failure.clone().retry_after(wait));
-            }
+        if let Some((at, failure)) = &gate.refused
+            && let Some(wait) = LOGIN_INTERVAL.checked_sub(now.saturating_sub(*at)).filter(|wait| !wait.is_zero())
+        {
+            return Err(failure.clone().retry_after(wait));
         }
         match self.obtain().await {
             Ok((token, life)) => {

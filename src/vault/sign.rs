@@ -79,10 +79,10 @@ impl Session {
             return unusable("does not exist");
         }
         let request = endpoints::read_issuer_settings(mount, issuer);
-        if let Ok(answer) = self.peek(&request).await {
-            if endpoints::issuer_settings(&request, &answer).is_ok_and(|settings| !settings.may_sign()) {
-                return unusable("may not sign: it is revoked or its usage lacks issuing-certificates");
-            }
+        if let Ok(answer) = self.peek(&request).await
+            && endpoints::issuer_settings(&request, &answer).is_ok_and(|settings| !settings.may_sign())
+        {
+            return unusable("may not sign: it is revoked or its usage lacks issuing-certificates");
         }
         let words = format!(
             "the server lists the issuer {issuer} of {mount} but fails when it is used; \
