@@ -5,3 +5,6 @@
 
 pub mod issuers;
 pub mod runtime;
+//! The countersign operator.
+
+pub mod vault;

@@ -172,7 +172,8 @@ fn go_module_dir(module: &Path, name: &str) -> Result<String> {
     }
     let mut command = Command::new("go");
     command.current_dir(module).env_remove("GOFLAGS").args(["mod", "download", "-json", name]);
-    let answer: Download = serde_json::from_str(&capture(&mut command)?).context("Go did not say where the module is")?;
+    let answer: Download =
+        serde_json::from_str(&capture(&mut command)?).context("Go did not say where the module is")?;
     Ok(answer.dir)
 }
 
@@ -215,10 +216,7 @@ mod tests {
         let plain = GoSet { dir: "x", cgo: true, tags: "", ldflags: "" };
         assert_eq!(go_flags(&plain), ["-mod=readonly", "-buildvcs=false", "-ldflags", "-s -w"]);
         let tagged = GoSet { dir: "x", cgo: true, tags: "a b", ldflags: "-X v=1" };
-        assert_eq!(
-            go_flags(&tagged),
-            ["-mod=readonly", "-buildvcs=false", "-tags", "a b", "-ldflags", "-s -w -X v=1"]
-        );
+        assert_eq!(go_flags(&tagged), ["-mod=readonly", "-buildvcs=false", "-tags", "a b", "-ldflags", "-s -w -X v=1"]);
     }
 
     #[test]

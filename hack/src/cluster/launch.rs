@@ -103,7 +103,13 @@ impl<'a> Launch<'a> {
     }
 
     /// Polls `condition`; on a timeout says what was awaited and shows the log of the daemon responsible for it.
-    pub fn wait_for(&self, what: &str, responsible: &str, timeout: Duration, condition: impl Fn() -> bool) -> Result<()> {
+    pub fn wait_for(
+        &self,
+        what: &str,
+        responsible: &str,
+        timeout: Duration,
+        condition: impl Fn() -> bool,
+    ) -> Result<()> {
         if !poll(timeout, || Ok(condition()))? {
             bail!("{what}: not within {} s; {}", timeout.as_secs(), self.log_end(responsible));
         }

@@ -79,7 +79,8 @@ fn hold_namespaces(run: &Run) -> Result<Process> {
         }
         // Only once the shell runs is the node's own /proc in place.
         let ready = |holder: Process| {
-            capture(Site::Node(holder).command(Path::new("/bin/cat")).arg("/proc/1/comm")).is_ok_and(|name| name.trim() == "sh")
+            capture(Site::Node(holder).command(Path::new("/bin/cat")).arg("/proc/1/comm"))
+                .is_ok_and(|name| name.trim() == "sh")
         };
         holder = outer.child().filter(|process| process.has_own_namespace() && ready(*process));
         Ok(holder.is_some())
