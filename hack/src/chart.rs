@@ -11,9 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use countersign_core::api::{ServiceIdentity, TrustDomain, VaultConnection};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube_core::CustomResourceExt;
 
 /// Writes the generated files, or, with `check`, fails and names those that differ.
 pub fn run(check: bool) -> Result<()> {
@@ -60,10 +57,6 @@ fn generated(root: &Path) -> Result<Vec<Generated>> {
         files.push(Generated { path: format!("{TEMPLATES}/crd-{name}.yaml"), text });
     }
     Ok(files)
-}
-
-fn definitions() -> [CustomResourceDefinition; 3] {
-    [VaultConnection::crd(), TrustDomain::crd(), ServiceIdentity::crd()]
 }
 
 /// Paths that differ from what would be generated, or should not be there.

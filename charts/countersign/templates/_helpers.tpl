@@ -11,6 +11,11 @@
 {{- default (include "countersign.name" .) .Values.serviceAccount.name -}}
 {{- end }}
 
+{{/* As a CEL list; the schema keeps quotes out of audiences. */}}
+{{- define "countersign.tokenAudiences" -}}
+['{{ join "', '" .Values.tokenAudiences }}']
+{{- end }}
+
 {{/* What the operator's pods are found by; never changes within the life of a release. */}}
 {{- define "countersign.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "countersign.name" . }}
@@ -20,7 +25,7 @@ app.kubernetes.io/component: controller
 
 {{/*
 managed-by is "Helm". It must never be "countersign": the fence tells the operator's own Secrets by
-that value, and the canary must not look like one. The schema keeps commonLabels away from it.
+that value, and the canary must not look like one. checks.yaml keeps commonLabels away from it.
 */}}
 {{- define "countersign.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -49,7 +54,7 @@ app.kubernetes.io/part-of: countersign
 {{- end }}
 
 {{- define "countersign.imagePullSecrets" -}}
-{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets -}}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}

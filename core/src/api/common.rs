@@ -24,7 +24,8 @@ pub enum KeyAlgorithm {
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct KeySpec {
-    /// ECDSA (accepted everywhere), RSA, or Ed25519 (refused by Java before 15 and by FIPS builds). Example: ECDSA.
+    /// ECDSA (accepted everywhere), RSA (slow), or Ed25519 (refused by Java before 15 and by FIPS builds). Example: ECDSA.
+    #[schemars(schema_with = "rule::algorithm")]
     pub algorithm: KeyAlgorithm,
     /// Size in bits: ECDSA 256 or 384; RSA 2048, 3072 or 4096 (seconds to make); absent for Ed25519. Example: 256.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@
 mod common;
 mod condition;
 mod crd;
+mod documented;
 mod reason;
 mod rule;
 mod service_identity;

@@ -211,6 +211,10 @@ pub struct LastFailure {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub message: String,
+    /// Hash of what it was about; when that changes, the back-off is forgotten. Example: 41….
+    #[serde(default)]
+    #[schemars(length(max = 128))]
+    pub inputs: String,
 }
 
 /// Reads what this binary can read: a status written by a newer one may name a cause or window that

@@ -8,7 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicySpec, Validation, Variable,
 };
 
-use super::{Installation, MAX_TOKEN_SECONDS, OPERATOR_FENCE};
+use super::{Installation, KINDS, MAX_TOKEN_SECONDS, OPERATOR_FENCE};
 use crate::api::{ALLOW_DELETION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION};
 
 /// One admission policy.
@@ -35,8 +35,8 @@ pub fn policies(at: &Installation) -> Vec<Policy> {
             name: OPERATOR_FENCE,
             key: fence,
             purpose: "The operator's account may make, read and change only Secrets that carry our label, none of a \
-                      type that is a credential for the cluster, and may ask only for short tokens of one allowed \
-                      audience.",
+                      type that is a credential for the cluster, may ask only for short tokens of one allowed \
+                      audience, and may not change the spec of our kinds.",
             spec: operator_fence(at),
         },
         Policy {
@@ -64,23 +64,24 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
     let Installation { namespace, service_account, token_audiences, .. } = at;
     let carries_label =
         |object: &str| format!("dyn({object}).metadata.?labels['{MANAGED_BY_LABEL}'].orValue('') == '{MANAGED_BY}'");
-    // Helm's release records are among them: `helm rollback` would apply a forged one with the rights of whoever runs it.
+    // Helm's release records are among them: a rollback would apply a forged one with its caller's rights.
     let credentials = "['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1']";
+    let own_kinds = KINDS.map(|kind| (GROUP, VERSION, kind, &["UPDATE"][..]));
+    let mut seen = vec![
+        ("", "v1", "secrets", &["CREATE", "UPDATE", "DELETE"][..]),
+        ("", "v1", "serviceaccounts/token", &["CREATE"][..]),
+    ];
+    seen.extend(own_kinds);
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&[
-            ("", "v1", "secrets", &["CREATE", "UPDATE", "DELETE"]),
-            ("", "v1", "serviceaccounts/token", &["CREATE"]),
-        ]),
+        match_constraints: Some(matching(&seen)),
         match_conditions: Some(vec![MatchCondition {
             name: "operator".into(),
             expression: format!("request.userInfo.username == 'system:serviceaccount:{namespace}:{service_account}'"),
         }]),
         variables: Some(vec![
             Variable { name: "secret".into(), expression: "request.resource.resource == 'secrets'".into() },
-            Variable {
-                name: "audiences".into(),
-                expression: "variables.secret ? [] : dyn(object).spec.?audiences.orValue([])".into(),
-            },
+            Variable { name: "token".into(), expression: "request.resource.resource == 'serviceaccounts'".into() },
+            Variable { name: "audiences".into(), expression: "dyn(object).spec.?audiences.orValue([])".into() },
         ]),
         validations: Some(vec![
             refuse(
@@ -95,19 +96,24 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
             ),
             refuse(
                 format!(
-                    "!variables.secret || request.operation == 'DELETE' || !(dyn(object).?type.orValue('') in {credentials})"
+                    "!variables.secret || request.operation == 'DELETE' || \
+                     !(dyn(object).?type.orValue('') in {credentials})"
                 ),
                 "countersign may not write a Secret of a type that the cluster takes for a credential".to_owned(),
             ),
             refuse(
                 format!(
-                    "variables.secret || size(variables.audiences) == 1 && variables.audiences[0] in {token_audiences}"
+                    "!variables.token || size(variables.audiences) == 1 && variables.audiences[0] in {token_audiences}"
                 ),
                 "countersign may ask for tokens of exactly one audience, out of the chart's tokenAudiences".to_owned(),
             ),
             refuse(
-                format!("variables.secret || dyn(object).spec.expirationSeconds <= {MAX_TOKEN_SECONDS}"),
+                format!("!variables.token || dyn(object).spec.expirationSeconds <= {MAX_TOKEN_SECONDS}"),
                 format!("countersign may ask for tokens of at most {MAX_TOKEN_SECONDS} seconds"),
+            ),
+            forbid(
+                format!("request.resource.group != '{GROUP}' || dyn(object).spec == dyn(oldObject).spec"),
+                "countersign may not change what its users declare".to_owned(),
             ),
         ]),
         ..closed_on_errors()
@@ -116,20 +122,18 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
 
 fn crd_deletion() -> ValidatingAdmissionPolicySpec {
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&[("apiextensions.k8s.io", "v1", "customresourcedefinitions", &["DELETE"])]),
+        match_constraints: Some(matching(&[("apiextensions.k8s.io", "v1", "customresourcedefinitions", &["DELETE"])])),
         match_conditions: Some(vec![MatchCondition {
             name: "ours".into(),
             expression: format!("oldObject.spec.group == '{GROUP}'"),
         }]),
-        validations: Some(vec![Validation {
-            expression: format!("oldObject.metadata.?annotations['{ALLOW_DELETION}'].orValue('') == 'true'"),
-            message: Some(format!(
+        validations: Some(vec![forbid(
+            format!("oldObject.metadata.?annotations['{ALLOW_DELETION}'].orValue('') == 'true'"),
+            format!(
                 "deleting this definition deletes every object of its kind and every Secret they own; annotate it \
                  {ALLOW_DELETION}=true first"
-            )),
-            message_expression: None,
-            reason: Some("Forbidden".into()),
-        }]),
+            ),
+        )]),
         ..closed_on_errors()
     }
 }
@@ -139,22 +143,23 @@ fn crd_deletion() -> ValidatingAdmissionPolicySpec {
 /// even a stolen operator token cannot change what an identity asks for.
 fn service_account_use() -> ValidatingAdmissionPolicySpec {
     ValidatingAdmissionPolicySpec {
-        match_constraints: matching(&[(GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"])]),
+        match_constraints: Some(matching(&[(GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"])])),
         match_conditions: Some(vec![MatchCondition {
             name: "spec-written".into(),
             expression: "request.operation == 'CREATE' || object.spec != oldObject.spec".into(),
         }]),
         validations: Some(vec![Validation {
-            expression: "authorizer.group('').resource('serviceaccounts').subresource('token')\
-                         .namespace(request.namespace).name(object.spec.serviceAccountName).check('create').allowed()"
-                .into(),
-            message: Some("you may not create tokens for this serviceaccount".into()),
             message_expression: Some(
                 "'you may not create tokens for serviceaccount \"' + object.spec.serviceAccountName + \
                  '\" in this namespace'"
                     .into(),
             ),
-            reason: Some("Forbidden".into()),
+            ..forbid(
+                "authorizer.group('').resource('serviceaccounts').subresource('token')\
+                         .namespace(request.namespace).name(object.spec.serviceAccountName).check('create').allowed()"
+                    .to_owned(),
+                "you may not create tokens for this serviceaccount".to_owned(),
+            )
         }]),
         ..closed_on_errors()
     }
@@ -170,8 +175,13 @@ fn refuse(expression: String, message: String) -> Validation {
     Validation { expression, message: Some(message), message_expression: None, reason: Some("Invalid".into()) }
 }
 
+/// 403 `Forbidden`: what nobody in that position may do, however the request looks.
+fn forbid(expression: String, message: String) -> Validation {
+    Validation { reason: Some("Forbidden".into()), ..refuse(expression, message) }
+}
+
 /// Group, version, resource and operations of what a policy sees.
-fn matching(rules: &[(&str, &str, &str, &[&str])]) -> Option<MatchResources> {
+fn matching(rules: &[(&str, &str, &str, &[&str])]) -> MatchResources {
     let rules = rules
         .iter()
         .map(|(group, version, resource, operations)| NamedRuleWithOperations {
@@ -182,5 +192,5 @@ fn matching(rules: &[(&str, &str, &str, &[&str])]) -> Option<MatchResources> {
             ..NamedRuleWithOperations::default()
         })
         .collect();
-    Some(MatchResources { resource_rules: Some(rules), ..MatchResources::default() })
+    MatchResources { resource_rules: Some(rules), ..MatchResources::default() }
 }

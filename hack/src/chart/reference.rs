@@ -40,7 +40,13 @@ pub fn rbac() -> String {
         page,
         "\nThe fence proves itself. The Secret `{}` in the operator's namespace does not carry the operator's label, so \
          an empty merge patch on it by the operator must be refused with 422 `Invalid`. Until that refusal is seen, no \
-         Secret outside that namespace is touched.\n",
+         Secret outside that namespace is touched.\n\n\
+         ## What a stolen operator token can still do\n\n\
+         Make Secrets with our label in any namespace, and read and change those that carry it, if their names are \
+         known. Learn whether a Secret of a known name exists (404 or 422), and whether a guessed value is right: the \
+         API server evaluates the `test` of a JSON patch before admission. Read the Secrets of the operator's own \
+         namespace, among them the keys of embedded authorities. Log in to Vault as the operator for as long as the \
+         token lives, at most ten minutes. Write events and the status of our kinds.\n",
         rights::FENCE_CANARY
     );
     page

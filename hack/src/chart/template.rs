@@ -1,11 +1,11 @@
 //! Typed objects as Helm templates: names of an installation become placeholders.
 
 use anyhow::{Context, Result};
+use countersign_core::api::{SCHEMA_HASH, all_crds};
 use countersign_core::rights::{self, FENCE_CANARY, Holder, Installation, Policy, Role, Scope};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 // Raw quotes inside: YAML would escape double ones, and Helm refuses a backslash in an action.
 const NAMESPACE: &str = "{{ include `countersign.namespace` . }}";
@@ -48,32 +48,25 @@ pub fn admission() -> Result<String> {
 
 /// Each CustomResourceDefinition under its plural name.
 pub fn definitions() -> Result<Vec<(String, String)>> {
-    super::definitions()
-        .iter()
+    all_crds()
+        .into_iter()
         .map(|definition| {
-            let definition = serde_json::to_value(definition)?;
-            let name = definition["metadata"]["name"].as_str().context("a definition has a name")?;
-            let plural = definition["spec"]["names"]["plural"].as_str().context("a definition has a plural")?;
-            let spec = &definition["spec"];
+            let name = definition.metadata.name.context("a definition has a name")?;
+            let annotations = definition.metadata.annotations.unwrap_or_default();
+            let hash = annotations.get(SCHEMA_HASH).context("a definition has a hash")?;
             let document = Document {
                 annotations: format!(
-                    "  annotations:\n    countersign.dev/schema-hash: {}\n    \
+                    "  annotations:\n    {SCHEMA_HASH}: {hash}\n    \
                      {{{{- if .Values.crds.keep }}}}\n    helm.sh/resource-policy: keep\n    {{{{- end }}}}\n    \
                      {{{{- with merge (deepCopy .Values.crds.annotations) .Values.commonAnnotations }}}}\n    \
-                     {{{{- toYaml . | nindent 4 }}}}\n    {{{{- end }}}}\n",
-                    schema_hash(spec)
+                     {{{{- toYaml . | nindent 4 }}}}\n    {{{{- end }}}}\n"
                 ),
-                ..Document::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
+                ..Document::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
             };
-            let text = document.head() + &literal(&yaml(&json!({ "spec": spec }))?);
-            Ok((plural.to_owned(), HEADER.to_owned() + &when(".Values.crds.enabled", &text)))
+            let text = document.head() + &literal(&yaml(&json!({ "spec": definition.spec }))?);
+            Ok((definition.spec.names.plural, HEADER.to_owned() + &when(".Values.crds.enabled", &text)))
         })
         .collect()
-}
-
-/// SHA-256 of a definition's `spec` as compact JSON with sorted keys, in hex.
-fn schema_hash(spec: &Value) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(spec.to_string()))
 }
 
 /// What stands in the chart instead of the names of one installation.
@@ -82,7 +75,7 @@ fn placeholders() -> Installation {
         namespace: NAMESPACE.into(),
         service_account: SERVICE_ACCOUNT.into(),
         lease: "{{ .Values.leaderElection.leaseName }}".into(),
-        token_audiences: "{{ toJson .Values.tokenAudiences }}".into(),
+        token_audiences: "{{ include `countersign.tokenAudiences` . }}".into(),
     }
 }
 
