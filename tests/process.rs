@@ -1,4 +1,5 @@
 //! The binary as a whole: exit codes, signals, what it prints and where.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -1,6 +1,6 @@
 //! `countersign run`: flags, their checks, and the one call that runs the operator.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use countersign_core::leader::{DEFAULT_LEASE, Timing, TimingError};
@@ -188,7 +188,7 @@ impl Arguments {
             operator_namespace: self.operator_namespace.clone(),
             service_account: self.service_account.clone(),
             cluster_domain: self.cluster_domain.clone(),
-            token_audiences: BTreeSet::from_iter(self.token_audiences.iter().cloned()),
+            token_audiences: self.token_audiences.iter().cloned().collect(),
             lease: self.lease_name.clone(),
             timing: Timing::new(self.lease_duration, self.lease_grace)?,
             time_scale: self.time_scale,

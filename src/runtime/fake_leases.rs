@@ -52,7 +52,7 @@ impl FakeLeases {
                 let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
                 let at = tokio::time::Instant::now();
                 let uri = head.uri.to_string();
-                match server.answer(Seen { method: head.method, uri, body, at }) {
+                match server.answer(&Seen { method: head.method, uri, body, at }) {
                     Some((status, answer)) => {
                         let body = Body::from(answer.to_string().into_bytes());
                         Ok::<_, kube::Error>(Response::builder().status(status).body(body).unwrap())
@@ -93,7 +93,7 @@ impl FakeLeases {
         self.0.lock().unwrap().seen.iter().filter(|seen| seen.method != Method::GET).cloned().collect()
     }
 
-    fn answer(&self, request: Seen) -> Option<(u16, Value)> {
+    fn answer(&self, request: &Seen) -> Option<(u16, Value)> {
         let mut state = self.0.lock().unwrap();
         state.seen.push(request.clone());
         match state.fault {
@@ -101,7 +101,7 @@ impl FakeLeases {
             Fault::Refuse(code) => return Some(status(code)),
             Fault::None | Fault::LostAnswer => {}
         }
-        let answer = state.apply(&request);
+        let answer = state.apply(request);
         if state.fault == Fault::LostAnswer && request.method != Method::GET {
             state.fault = Fault::None;
             return None;

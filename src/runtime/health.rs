@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    async fn get_text(router: &Router, path: &str, accept: &str) -> (u16, String, String) {
+    async fn fetch(router: &Router, path: &str, accept: &str) -> (u16, String, String) {
         let request = Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     async fn check(router: &Router, path: &str, status: u16, body: &str) {
-        let (got, _, text) = get_text(router, path, "").await;
+        let (got, _, text) = fetch(router, path, "").await;
         assert_eq!((got, text.as_str()), (status, body), "{path}");
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let (election, identity) = (health.heartbeat("election"), health.heartbeat("identity"));
         check(&router, "/livez", 200, "ok").await;
         check(&router, "/livez?verbose", 200, "[+]election ok\n[+]identity ok\nlivez check passed\n").await;
-        advance(STUCK - Duration::from_secs(1)).await;
+        advance(STUCK.saturating_sub(Duration::from_secs(1))).await;
         election.tick();
         check(&router, "/livez", 200, "ok").await;
         advance(Duration::from_secs(1)).await;
@@ -235,7 +235,7 @@ mod tests {
         health.report(Check::ApiServer, Ok(()));
         check(&router, "/readyz?verbose", 200, "[+]api_server ok\nreadyz check passed\n").await;
 
-        advance(TOLERANCE - Duration::from_secs(1)).await;
+        advance(TOLERANCE.saturating_sub(Duration::from_secs(1))).await;
         health.report(Check::ApiServer, Err("does not answer".into()));
         check(&router, "/readyz", 200, "ok").await;
         advance(Duration::from_secs(1)).await;
@@ -249,10 +249,10 @@ mod tests {
         let health = Health::new(Clock::system());
         health.require(Check::Crds);
         let router = exposition(Metrics::new(), health);
-        let (status, kind, body) = get_text(&router, "/metrics", "application/openmetrics-text").await;
+        let (status, kind, body) = fetch(&router, "/metrics", "application/openmetrics-text").await;
         assert_eq!((status, kind.as_str()), (200, text::OPEN_METRICS));
         assert!(body.ends_with("# EOF\n"));
-        let (_, kind, body) = get_text(&router, "/metrics", "*/*").await;
+        let (_, kind, body) = fetch(&router, "/metrics", "*/*").await;
         assert_eq!(kind, text::TEXT);
         assert!(body.contains("countersign_readiness_check{check=\"crds\"} 0\n") && !body.contains("# EOF"));
     }

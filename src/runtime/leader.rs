@@ -265,9 +265,10 @@ impl Election {
             let change = json!({ "holderIdentity": null, "renewTime": MicroTime(self.clock.now()) });
             let result = timeout(RELEASE, self.patch(&record, &change)).await.unwrap_or(Err(Trouble::NoAnswer));
             self.count(&Action::Renew(record), &result);
-            match result {
-                Ok(_) => tracing::info!(lease = self.lease, "lease released"),
-                Err(_) => tracing::warn!(lease = self.lease, "lease not released; a follower takes it when it ends"),
+            if result.is_ok() {
+                tracing::info!(lease = self.lease, "lease released");
+            } else {
+                tracing::warn!(lease = self.lease, "lease not released; a follower takes it when it ends");
             }
         }
     }

@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn text_lines_are_short_and_carry_no_control_characters() {
         let text = written(Format::Text, Level::INFO, || {
-            tracing::warn!(name = "a\u{1b}[31m b", n = 3, plain = "shop", "late")
+            tracing::warn!(name = "a\u{1b}[31m b", n = 3, plain = "shop", "late");
         });
         assert_eq!(text, "2026-01-01T00:00:00.250Z WARN  late name=\"a\\u{1b}[31m b\" n=3 plain=shop\n");
     }

@@ -326,7 +326,6 @@ impl Metrics {
 }
 
 impl Inner {
-    #[expect(clippy::too_many_lines, reason = "one family after another, a list")]
     fn new() -> Self {
         let mut registry = Registry::default();
         let reconciles =
