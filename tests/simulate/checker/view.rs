@@ -408,10 +408,12 @@ impl<'h> View<'h> {
     /// The earliest point at which a leaf may be due for renewal, whatever the UID adds to it.
     pub fn earliest_renewal(leaf: &Leaf, renew_before: Option<i64>) -> i64 {
         let life = leaf.not_after - leaf.not_before;
-        // The smallest values over u of T × (2/3 − u/10) and T × (3/4 − u/20) − 12 min.
-        let default = leaf.not_before + (life * 17 / 30).min(life * 7 / 10 - 720);
-        let asked = renew_before.map_or(i64::MAX, |before| leaf.not_after - before - life / 20);
-        default.min(asked) - SKEW
+        let earliest = match renew_before.filter(|before| *before < life / 2) {
+            Some(before) => leaf.not_after - before - life / 20,
+            // The smallest values over u of T × (2/3 − u/10) and T × (3/4 − u/20) − 12 min.
+            None => leaf.not_before + (life * 17 / 30).min(life * 7 / 10 - 720),
+        };
+        earliest - SKEW
     }
 
     /// Makes sure that a deadline at `due` is looked at.
