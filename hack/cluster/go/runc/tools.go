@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools names the programs of this module, so that go.sum covers what they import.
+package tools
+
+import (
+	_ "github.com/opencontainers/runc"
+)
