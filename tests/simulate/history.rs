@@ -30,6 +30,9 @@ pub struct Settings {
     pub cluster_domain: Text,
     /// Whether the processes elect a leader; without it two may write at once.
     pub election: bool,
+    /// How long the leader lease holds after it was last renewed; none if the run records no renewals, so that it
+    /// holds until it is taken or released.
+    pub lease_seconds: Option<i64>,
     /// Whether the Guarded rights profile is used, where no Secret is touched unless the fence holds.
     pub guarded: bool,
     /// D: within how many seconds status must tell the truth (30 s at scale 1).
@@ -49,6 +52,7 @@ impl Default for Settings {
             operator_namespace: "countersign-system".into(),
             cluster_domain: "cluster.local".into(),
             election: true,
+            lease_seconds: Some(15),
             guarded: true,
             truth_within: 30,
             grace: 60,

@@ -131,7 +131,7 @@ fn target_read_first(view: &View<'_>, entry: &Entry, signature: &Signature, find
     let could_store = last_look(view, entry, signature.identity).is_some_and(|look| {
         let is_writable = match look.seen {
             Seen::Absent => true,
-            Seen::There(_, stored) => stored.is_none_or(|stored| is_owned(stored, signature.identity)),
+            Seen::There(stored) => stored.is_none_or(|stored| is_owned(stored, signature.identity)),
             Seen::Unknown => false,
         };
         is_writable && look.read_at >= entry.at - TARGET_IS_FRESH
@@ -158,8 +158,8 @@ fn one_signature(view: &View<'_>, entry: &Entry, signature: &Signature, findings
     });
     findings.judge(Invariant::OneSignature, entry, !holds_one, "a fitting answer was not stored yet");
     let is_needless = last_look(view, entry, signature.identity).is_some_and(|look| match look.seen {
-        Seen::There(_, Some(stored)) => needs_nothing(view, identity, stored, entry.at),
-        Seen::There(_, None) | Seen::Absent | Seen::Unknown => false,
+        Seen::There(Some(stored)) => needs_nothing(view, identity, stored, entry.at),
+        Seen::There(None) | Seen::Absent | Seen::Unknown => false,
     });
     findings.judge(Invariant::OneSignature, entry, !is_needless, "the stored leaf fits and is not due");
 }

@@ -4,6 +4,7 @@
 
 mod absorb;
 mod calm;
+mod surroundings;
 
 use super::{SKEW, leaks, names};
 use crate::history::{
@@ -28,6 +29,8 @@ pub struct View<'h> {
     pub domains: Vec<DomainVersion<'h>>,
     /// The authorities of the domains.
     pub authorities: Vec<KnownAuthority>,
+    /// The key of every embedded authority that was ever stored, by the UID of its TrustDomain.
+    pub minted: Vec<(Uid, KeyPair)>,
     /// TrustDomains for which a person asked for a new authority.
     pub rotations: Vec<Uid>,
     /// The connections.
@@ -140,8 +143,8 @@ pub struct Look<'h> {
 /// What a look at an object shows.
 #[derive(Clone, Copy)]
 pub enum Seen<'h> {
-    /// It is there, at this version.
-    There(u64, Option<&'h Stored>),
+    /// It is there, with this content.
+    There(Option<&'h Stored>),
     /// 404.
     Absent,
     /// The read failed, or a write had no known outcome.
@@ -281,6 +284,7 @@ impl<'h> View<'h> {
             specs: Vec::new(),
             domains: Vec::new(),
             authorities: Vec::new(),
+            minted: Vec::new(),
             rotations: Vec::new(),
             connections: Vec::new(),
             looks: Vec::new(),

@@ -207,6 +207,32 @@ fn trust_before_issue() {
 }
 
 #[test]
+fn distrust_comes_last() {
+    let next = Authority { id: AuthorityId(2), key: KeyPair(901), root: Root(2), ..AUTHORITY };
+    let rotated = |old: AuthorityState, signer: AuthorityId, roots: Vec<Root>| {
+        let mut run = Run::issued();
+        run.add_authority(next).add_authority(Authority { state: old, ..AUTHORITY }).wait(HOUR).login().read();
+        let leaf = run.sign_for(|leaf| SignAnswer::Honest(Arc::new(Leaf { authority: signer, ..leaf })));
+        run.store_with(&leaf, |stored| stored.content.ca_crt = roots).tell();
+        run
+    };
+    let both = vec![AUTHORITY.root, next.root];
+    keeps(&rotated(AuthorityState::Draining, next.id, both.clone()), Invariant::N6);
+    breaks(&rotated(AuthorityState::Draining, next.id, vec![next.root]), Invariant::N6);
+    breaks(&rotated(AuthorityState::Draining, AUTHORITY.id, both), Invariant::N6);
+    keeps(&rotated(AuthorityState::Retired, next.id, vec![next.root]), Invariant::N6);
+}
+
+#[test]
+fn the_key_is_of_the_kind_asked_for() {
+    for kind in [KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa(3_072)] {
+        let mut run = Run::issued();
+        run.wait(HOUR).edit(|spec| spec.key = Some(kind)).login().issue();
+        keeps(&run, Invariant::N3);
+    }
+}
+
+#[test]
 fn roots_come_from_the_domain() {
     keeps(&renewed(), Invariant::TrustSet);
     let mut run = Run::due();

@@ -118,6 +118,48 @@ fn a_quarter_of_life_is_left() {
 }
 
 #[test]
+fn what_nobody_could_foresee_excuses_lateness() {
+    let domain = |run: &Run| run.domain;
+    let changes: [fn(ObjectId) -> Event; 2] = [
+        |domain| Event::World(WorldChange::RoleLimit { domain, max_ttl: HOUR }),
+        |_| Event::World(WorldChange::ClockStep { leader: 1, seconds: 20 * HOUR }),
+    ];
+    for change in changes {
+        let mut run = Run::issued();
+        let change = change(domain(&run));
+        run.wait(17 * HOUR).user(change).wait(3 * HOUR).mark(Mark::End);
+        keeps(&run, Invariant::I30);
+    }
+    // Nobody runs: nobody is late.
+    let mut run = Run::issued();
+    run.wait(HOUR).push(Event::Process(ProcessChange::Stopped)).wait(20 * HOUR).mark(Mark::End);
+    keeps(&run, Invariant::I30);
+}
+
+#[test]
+fn a_redirect_is_an_outage() {
+    let mut run = Run::due();
+    run.sign_for(|_| SignAnswer::Redirect("https://active.example".into()));
+    run.tell_with(|status| status.conditions.push(holds(ConditionType::Reconciling, Reason::StandbyRedirect)));
+    keeps(&run, Invariant::OutageIsNoAttempt);
+    run.tell_with(|status| status.conditions.push(holds(ConditionType::Stalled, Reason::StandbyRedirect)));
+    breaks(&run, Invariant::OutageIsNoAttempt);
+}
+
+#[test]
+fn other_failures_than_outages_are_counted() {
+    use FailureClass::{Bug, Conflict, Invalid, Throttled, Waiting};
+    for class in [Invalid, Waiting, Throttled, Conflict, Bug] {
+        let mut run = Run::due();
+        run.sign_for(|_| SignAnswer::Unreached);
+        let reason = Reason::TrustDomainNotReady;
+        let failure = LastFailure { reason, class, attempts: 1, message: "the domain is not ready".into() };
+        run.tell_with(|status| status.last_failure = Some(failure));
+        keeps(&run, Invariant::OutageIsNoAttempt);
+    }
+}
+
+#[test]
 fn an_outage_is_no_attempt() {
     let cut = |told: fn(&mut StatusWrite)| {
         let mut run = Run::due();

@@ -295,3 +295,23 @@ fn the_shortest_lives_are_renewed_more_than_twenty_times_a_day() {
     }
     keeps(&run, Invariant::StormGuard);
 }
+
+#[test]
+fn a_renewed_token_serves_on() {
+    let renewed = |then: i64| {
+        let mut run = Run::issued();
+        run.wait(40 * 60).call(VaultCall::Renew, VaultAnswer::Token(HOUR)).wait(then).login();
+        run
+    };
+    keeps(&renewed(HOUR), Invariant::I14);
+    breaks(&renewed(30 * 60), Invariant::I14);
+}
+
+#[test]
+fn a_login_without_answer_is_tried_again() {
+    for answer in [VaultAnswer::Lost, VaultAnswer::Unreached, VaultAnswer::Status(503)] {
+        let mut run = Run::new();
+        run.call(VaultCall::Login, answer).wait(5).login().issue();
+        keeps(&run, Invariant::I14);
+    }
+}

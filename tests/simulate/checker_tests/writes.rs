@@ -119,6 +119,18 @@ fn a_strangers_secret_is_left_alone() {
 }
 
 #[test]
+fn a_strangers_config_map_is_left_alone() {
+    let mut run = Run::issued();
+    let object = run.history.object(Kind::ConfigMap, "pay", "settings");
+    let stored = Some(Arc::<Stored>::default());
+    run.perform_by(Actor::User, KubeRequest { stored, ..request(Verb::Create, object) });
+    let sent = Preconditions { version: Some(1), uid: None };
+    let ours = Stored { labelled: true, owner_uid: Some(run.who.uid), ..Stored::default() };
+    run.perform(KubeRequest { sent, stored: Some(Arc::new(ours)), ..request(Verb::Apply, object) });
+    breaks(&run, Invariant::I08);
+}
+
+#[test]
 fn whoever_meets_a_faster_stranger_withdraws() {
     let raced = || {
         let mut run = Run::new();
