@@ -430,7 +430,7 @@ impl<'h> View<'h> {
     }
 }
 
-impl<'h> IdentityView<'h> {
+impl IdentityView<'_> {
     /// A ServiceIdentity that was just created.
     fn new(uid: Uid, object: ObjectId, target: ObjectId, generation: i64) -> Self {
         Self {

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{checker::Invariant, history::*};
 
+/// How an answer is doctored.
+type Change = fn(&mut Leaf);
+
 /// Issued and renewed as the documents say.
 fn renewed() -> Run {
     let mut run = Run::due();
@@ -64,7 +67,7 @@ fn an_answer_for_another_key_is_not_stored() {
 #[test]
 fn names_and_authority_are_the_domains() {
     keeps(&renewed(), Invariant::I02);
-    let doctored: [(Doctoring, fn(&mut Leaf)); 5] = [
+    let doctored: [(Doctoring, Change); 5] = [
         (Doctoring::Names, |leaf| leaf.spiffe_id = "spiffe://prod.example/ns/pay/sa/admin".into()),
         (Doctoring::Names, |leaf| leaf.dns_names.push("api.shop.svc".into())),
         (Doctoring::Names, |leaf| leaf.dns_names.clear()),
@@ -96,7 +99,7 @@ fn names_of_an_edit_that_just_happened_may_still_be_the_old_ones() {
 #[test]
 fn an_answer_is_verified_before_it_is_stored() {
     keeps(&renewed(), Invariant::N3);
-    let doctored: [(Doctoring, fn(&mut Leaf)); 7] = [
+    let doctored: [(Doctoring, Change); 7] = [
         (Doctoring::Chain, |leaf| leaf.verifies = false),
         (Doctoring::Validity, |leaf| leaf.not_before += 1_000),
         (Doctoring::Validity, |leaf| leaf.not_before -= 2 * DAY),

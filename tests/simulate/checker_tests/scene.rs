@@ -331,15 +331,12 @@ impl Run {
     pub fn perform_by(&mut self, actor: Actor, mut request: KubeRequest) -> &mut Self {
         let before = self.held.get(&request.object).map(|(version, _)| *version);
         self.version += 1;
-        match request.stored.clone() {
-            Some(stored) => {
-                request.outcome = Outcome::Written { before, after: self.version };
-                self.held.insert(request.object, (self.version, stored));
-            }
-            None => {
-                request.outcome = Outcome::Deleted;
-                self.held.remove(&request.object);
-            }
+        if let Some(stored) = request.stored.clone() {
+            request.outcome = Outcome::Written { before, after: self.version };
+            self.held.insert(request.object, (self.version, stored));
+        } else {
+            request.outcome = Outcome::Deleted;
+            self.held.remove(&request.object);
         }
         self.history.push(self.at, actor, Event::Kube(request));
         self

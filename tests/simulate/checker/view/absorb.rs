@@ -192,8 +192,7 @@ impl<'h> View<'h> {
         let (now, place) = (self.now, self.logins.iter().position(|one| one.is_of(process, request.connection)));
         let serves_until = match (request.call, &request.answer) {
             (VaultCall::Login | VaultCall::Renew, VaultAnswer::Token(ttl)) => Some(now + ttl * 9 / 10),
-            (VaultCall::Login, _) => None,
-            (VaultCall::Lookup | VaultCall::Renew, VaultAnswer::Status(400 | 403)) => None,
+            (VaultCall::Login, _) | (VaultCall::Lookup | VaultCall::Renew, VaultAnswer::Status(400 | 403)) => None,
             _ => return,
         };
         let is_login = request.call == VaultCall::Login;
