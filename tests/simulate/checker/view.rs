@@ -6,10 +6,12 @@ mod absorb;
 mod calm;
 mod surroundings;
 
+use std::{cell::Cell, ptr};
+
 use super::{SKEW, leaks, names};
 use crate::history::{
     Authority, AuthorityId, DomainSpec, Entry, History, IdentitySpec, Issuer, KeyPair, KubeRequest, Leaf, ObjectId,
-    Process, StatusWrite, Stored, Text, Uid, VaultState,
+    ObjectName, Process, StatusWrite, Stored, Text, Uid, VaultState,
 };
 pub use calm::{Calm, Leadership, Span, overlap};
 
@@ -62,12 +64,11 @@ pub struct View<'h> {
 }
 
 /// One object as the server holds it.
-#[derive(Clone)]
 pub struct ObjectView<'h> {
     /// The object; none while absent.
     pub stored: Option<&'h Stored>,
-    /// Its resourceVersion.
-    pub version: u64,
+    /// It lies in the operator's own namespace.
+    is_ours_to_keep: bool,
     /// Somebody else made it: our label on it would be an accident.
     pub foreign: bool,
     /// Since when it is absent (ServiceAccounts and Services).
@@ -223,6 +224,9 @@ pub struct IdentityView<'h> {
     pub renewal: Option<Renewal>,
     /// Whether the last attempt was refused.
     pub failing: bool,
+    /// The last spec, domain and leaf whose names were found to agree: the same three are asked about at the answer,
+    /// at the write and at the status.
+    named: Cell<Option<(*const IdentitySpec, *const DomainSpec, *const Leaf)>>,
     /// When the status must tell of the newest generation or failure.
     pub truth_due: Option<i64>,
     /// When the stored leaf must have been replaced.
@@ -274,12 +278,18 @@ pub struct Renewal {
 impl<'h> View<'h> {
     /// What is known before anything happened.
     pub fn new(history: &'h History) -> Self {
-        let unknown =
-            ObjectView { stored: None, version: 0, foreign: false, absent_since: Some(i64::MIN), status: None };
+        let home = &history.settings.operator_namespace;
+        let unknown = |name: &ObjectName| ObjectView {
+            stored: None,
+            is_ours_to_keep: name.namespace == *home,
+            foreign: false,
+            absent_since: Some(i64::MIN),
+            status: None,
+        };
         Self {
             history,
             now: i64::MIN,
-            objects: vec![unknown; history.objects.len()],
+            objects: history.objects.iter().map(unknown).collect(),
             identities: Vec::new(),
             specs: Vec::new(),
             domains: Vec::new(),
@@ -309,7 +319,7 @@ impl<'h> View<'h> {
 
     /// Whether the object lies in the operator's own namespace.
     pub fn is_ours_to_keep(&self, object: ObjectId) -> bool {
-        self.history.name(object).is_some_and(|name| name.namespace == self.history.settings.operator_namespace)
+        self.objects.get(object.0).is_some_and(|known| known.is_ours_to_keep)
     }
 
     /// The namespace of an object.
@@ -403,10 +413,18 @@ impl<'h> View<'h> {
         domain: &DomainSpec,
         leaf: &Leaf,
     ) -> bool {
+        let question = (ptr::from_ref(spec), ptr::from_ref(domain), ptr::from_ref(leaf));
+        if identity.named.get() == Some(question) {
+            return true;
+        }
         let carried =
             names::Carried { spiffe_id: &leaf.spiffe_id, dns: &leaf.dns_names, addresses: &leaf.ip_addresses };
-        self.namespace(identity.object)
-            .is_some_and(|namespace| names::are_exactly(self.history, spec, domain, namespace, &carried))
+        let namespace = self.namespace(identity.object);
+        let has = namespace.is_some_and(|it| names::are_exactly(self.history, spec, domain, it, &carried));
+        if has {
+            identity.named.set(Some(question));
+        }
+        has
     }
 
     /// The earliest point at which a leaf may be due for renewal, whatever the UID adds to it.
@@ -451,6 +469,7 @@ impl IdentityView<'_> {
             troubled: false,
             renewal: None,
             failing: false,
+            named: Cell::new(None),
             truth_due: None,
             renewal_due: None,
         }

@@ -113,12 +113,16 @@ fn long_run() -> History {
 #[ignore = "measures; only meaningful in a release build on an idle machine"]
 fn check_is_fast() {
     let history = long_run();
-    let times: u32 = 20_000;
-    let start = Instant::now();
-    for _ in 0..times {
-        black_box(check(black_box(&history)));
-    }
-    let each = start.elapsed() / times;
+    let batch = 500_u32;
+    let timed = || {
+        let start = Instant::now();
+        for _ in 0..batch {
+            black_box(check(black_box(&history)));
+        }
+        start.elapsed() / batch
+    };
+    // The best of many: whatever else runs on the machine only ever adds.
+    let each = (0..40).map(|_| timed()).min().unwrap();
     println!("{} entries, {each:?} each, {} violations", history.entries.len(), check(&history).len());
     assert!(each.as_micros() < 20, "{each:?} for {} entries", history.entries.len());
 }

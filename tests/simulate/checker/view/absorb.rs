@@ -39,7 +39,7 @@ impl<'h> View<'h> {
             self.remember_look(process, request);
         }
         match request.outcome {
-            Outcome::Written { after, .. } => {
+            Outcome::Written { .. } => {
                 if let Some(process) = process {
                     self.absorb_own_write(process, request);
                 } else {
@@ -48,7 +48,6 @@ impl<'h> View<'h> {
                 let stored = request.stored.as_deref();
                 if let Some(object) = self.objects.get_mut(request.object.0) {
                     object.stored = stored;
-                    object.version = after;
                 }
             }
             Outcome::Deleted => {
