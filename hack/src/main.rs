@@ -5,6 +5,7 @@
 mod cache;
 mod cluster;
 mod oci;
+mod openbao;
 mod pki;
 mod process;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// A complete Kubernetes cluster on this machine, built from package registries alone
     Cluster(cluster::ClusterArgs),
+    /// A real OpenBao server beside a local cluster
+    Openbao(openbao::OpenbaoArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,5 +44,6 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let cache = cli.cache.resolve()?;
     match cli.command {
         Command::Cluster(args) => cluster::main(args, &cache),
+        Command::Openbao(args) => openbao::main(&args, &cache),
     }
 }
