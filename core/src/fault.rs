@@ -71,9 +71,8 @@ impl Failure {
             Class::Waiting | Class::Bug => Duration::from_secs(600),
             Class::Denied => doubled(300, 3_600),
             Class::Throttled => doubled(5, 120),
-            Class::Unavailable => jittered(doubled(2, 600), uid),
             Class::Conflict if attempts <= 5 => Duration::from_millis(100),
-            Class::Conflict => jittered(doubled(2, 600), uid),
+            Class::Unavailable | Class::Conflict => jittered(doubled(2, 600), uid),
         };
         self.retry_after.map_or(wait, |told| told.max(Duration::from_secs(1)))
     }

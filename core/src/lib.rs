@@ -12,7 +12,10 @@
 //! 5. [`leader`] decides the election, [`rights`] derives RBAC and admission policies from features.
 
 pub mod api;
+pub mod connection;
 pub mod fault;
 pub mod identity;
+pub mod leader;
 pub mod next;
+pub mod rights;
 pub mod value;

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Reason;
+use super::{Reason, documented::documented};
 
+documented! {
 /// Type of a condition. Positive ones are always present; negative ones only while True.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -42,6 +43,7 @@ pub enum ConditionType {
     ClockSkew,
     /// An authority of the domain is close to its end.
     AuthorityExpiring,
+}
 }
 
 impl ConditionType {

@@ -1,14 +1,23 @@
 //! Wire types: one kind a file, nothing but serde, schema and accessors.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "the printer columns of a kind share the words `type_` and `priority`"
+)]
+
 mod common;
 mod condition;
+mod crd;
+mod documented;
 mod reason;
+mod rule;
 mod service_identity;
 mod trust_domain;
 mod vault_connection;
 
 pub use common::*;
 pub use condition::*;
+pub use crd::{all_crds, crd_files};
 pub use reason::*;
 pub use service_identity::*;
 pub use trust_domain::*;
@@ -35,3 +44,5 @@ pub const MANAGED_BY: &str = "countersign";
 pub const ACCEPT_LABEL: &str = "countersign.dev/accept";
 /// Must be `"true"` on a CRD of ours before it can be deleted.
 pub const ALLOW_DELETION: &str = "countersign.dev/allow-deletion";
+/// SHA-256 of a CRD's schemas, hex; on every CRD of ours.
+pub const SCHEMA_HASH: &str = "countersign.dev/schema-hash";

@@ -3,25 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// The named cause of a condition, event or failure.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        pub enum Reason { $($(#[doc = $doc])+ $name),+ }
+use super::documented::documented;
 
-        impl Reason {
-            /// Every reason, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// What it means and what to do, as documented.
-            pub fn explanation(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc, "\n"),+)),+ }
-            }
-        }
-    };
-}
-
-reasons! {
+documented! {
+/// The named cause of a condition, event or failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Reason {
     /// Nothing is known yet; the first pass has not finished.
     Pending,
     /// The stored material is good.
@@ -56,6 +43,8 @@ reasons! {
     Expired,
     /// The stored key does not belong to the stored certificate.
     KeyMismatch,
+    /// The stored certificate is valid but not what the spec asks for yet.
+    OutOfDate,
     /// The stored certificate does not verify against the trust domain's roots.
     NotTrusted,
     /// A field does not parse; the message names it.
@@ -160,4 +149,5 @@ reasons! {
     TokenExpiring,
     /// A state that must not exist; see the operator's log.
     InternalError,
+}
 }

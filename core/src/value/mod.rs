@@ -1,5 +1,7 @@
 //! Always-valid values: parse once at the border, build infallibly afterwards.
 
+pub mod digest;
+pub mod domain;
 pub mod lifetime;
 pub mod names;
 pub mod secret_data;

@@ -1,0 +1,99 @@
+//! The CustomResourceDefinitions, generated from the wire types.
+//!
+//! `kube-derive` yields the schema; [`finish`] adds what all kinds share, so that no kind can
+//! forget it. `cargo xtask crds` writes the result to `crds/`; a test keeps the two equal.
+
+use std::collections::BTreeMap;
+
+use data_encoding::HEXLOWER;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
+};
+use kube_core::CustomResourceExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{SCHEMA_HASH, ServiceIdentity, TrustDomain, VaultConnection};
+
+/// Every CRD of this version, in the order in which a person would read them.
+///
+/// Each carries the annotation [`SCHEMA_HASH`]: the binary compares it with its own at start and
+/// reports `CRDOutdated` instead of dropping fields that the server does not know.
+pub fn all_crds() -> Vec<CustomResourceDefinition> {
+    [VaultConnection::crd(), TrustDomain::crd(), ServiceIdentity::crd()].into_iter().map(finish).collect()
+}
+
+/// The files of `crds/`: name and content. Writing it down as YAML is the caller's business.
+///
+/// Helm is told to keep a CRD when a release goes: deleting it would take every object of the
+/// kind along, and with them every Secret they own.
+pub fn crd_files() -> Vec<(String, CustomResourceDefinition)> {
+    let kept = |mut crd: CustomResourceDefinition| {
+        let annotations = crd.metadata.annotations.get_or_insert_default();
+        annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+        (format!("{}.yaml", crd.spec.names.plural), crd)
+    };
+    all_crds().into_iter().map(kept).collect()
+}
+
+/// Adds what every kind has and removes what Kubernetes would misread.
+fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            tidy(root);
+            bound_name(root);
+            mark_unseen(root);
+        }
+    }
+    let schemas: Vec<_> = crd.spec.versions.iter().map(|version| json!([version.name, version.schema])).collect();
+    let hash = HEXLOWER.encode(&Sha256::digest(sorted(json!(schemas)).to_string()));
+    crd.metadata.annotations.get_or_insert_default().insert(SCHEMA_HASH.to_owned(), hash);
+    crd
+}
+
+/// The same value with the members of every object in order, whichever map serde_json was built with.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        scalar => scalar,
+    }
+}
+
+/// Optional fields are absent, never null; values that are missing are filled in by code, not by
+/// the server, so that what is stored stays what was written; descriptions are running text.
+fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.default = None;
+    schema.title = None;
+    if let Some(description) = &mut schema.description {
+        let paragraphs: Vec<_> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
+        *description = paragraphs.join("\n\n");
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(tidy);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        tidy(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        tidy(values);
+    }
+}
+
+/// Leaves room for the suffixes of names that are derived from an object's name.
+fn bound_name(root: &mut JSONSchemaProps) {
+    root.x_kubernetes_validations.get_or_insert_default().push(ValidationRule {
+        rule: "self.metadata.name.size() <= 200".to_owned(),
+        message: Some("metadata.name must be at most 200 characters".to_owned()),
+        ..ValidationRule::default()
+    });
+}
+
+/// Without a status, kstatus calls an object Current; so a fresh one says that nobody has looked.
+fn mark_unseen(root: &mut JSONSchemaProps) {
+    if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+        status.default = Some(JSON(json!({"observedGeneration": -1})));
+    }
+}

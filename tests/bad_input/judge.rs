@@ -1,0 +1,169 @@
+//! Judges a case by the CRDs alone, in the order and with the words of the API server.
+//!
+//! It knows only what our schemas use. Whether it agrees with a real server is checked by
+//! `tests/crds_on_server.rs`; this one answers in milliseconds and needs no server.
+
+use jsonschema::{Draft, error::ValidationErrorKind};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_core::cel::Validator;
+use serde_json::{Value, json};
+
+use super::Input;
+
+/// Annotations of one object, keys and values together.
+const ANNOTATION_BYTES: usize = 256 * 1024;
+
+/// The verdict on a case: the object as it would be stored, or the words of the refusal.
+pub fn judge(crds: &[CustomResourceDefinition], input: &Input) -> Result<Value, String> {
+    match input {
+        Input::Create(object) => admit(crds, object, None),
+        Input::Update { old, new } => {
+            admit(crds, old, None).map_err(|words| format!("the old object is refused: {words}"))?;
+            admit(crds, new, Some(old))
+        }
+        Input::Raw(text) => admit(crds, &parse(text)?, None),
+    }
+}
+
+fn parse(text: &str) -> Result<Value, String> {
+    serde_saphyr::from_str(text).map_err(|error| match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "key already set in map".to_owned(),
+        serde_saphyr::Error::Budget { .. } | serde_saphyr::Error::AliasError { .. } => {
+            "document contains excessive aliasing".to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+fn admit(crds: &[CustomResourceDefinition], object: &Value, old: Option<&Value>) -> Result<Value, String> {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let crd = crds.iter().find(|crd| crd.spec.names.kind == kind).ok_or_else(|| format!("no kind {kind:?}"))?;
+    let version = crd.spec.versions.first().ok_or("no version")?;
+    let schema = json!(version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()));
+
+    let mut unknown = Vec::new();
+    unknown_fields(&schema, object, "", &mut unknown);
+    refuse_if_any(&unknown)?;
+
+    let mut object = object.clone();
+    if version.subresources.as_ref().is_some_and(|subresources| subresources.status.is_some())
+        && let Some(members) = object.as_object_mut()
+    {
+        members.remove("status"); // the main endpoint does not write it
+    }
+
+    drop_nulls(&mut object);
+
+    let (mut findings, stops) = openapi(&schema, &object);
+    findings.extend(annotations(&object));
+    if !stops {
+        let broken = Validator::new().validate(&schema, &object, old).err().into_iter().flatten();
+        findings.extend(broken.map(|error| format!("{}: Invalid value: {}", error.field_path, error.message)));
+    }
+    refuse_if_any(&findings)?;
+    Ok(object)
+}
+
+fn refuse_if_any(findings: &[String]) -> Result<(), String> {
+    if findings.is_empty() { Ok(()) } else { Err(findings.join(", ")) }
+}
+
+/// Strict field validation: what the schema does not name is an error, not dropped.
+fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let of_every_kind = path.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name.as_str());
+                match schema["properties"].get(name).or(schema.get("additionalProperties")) {
+                    Some(schema) => unknown_fields(schema, member, &here, found),
+                    None if of_every_kind => {}
+                    None => found.push(format!("unknown field \"{here}\"")),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                unknown_fields(&schema["items"], item, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A member that is null counts as absent, since no field of ours is nullable; an item of a list does not.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// The findings of OpenAPI in the server's words, and whether one of them keeps it from evaluating rules.
+fn openapi(schema: &Value, object: &Value) -> (Vec<String>, bool) {
+    let validator = jsonschema::options().with_draft(Draft::Draft7).build(schema).unwrap();
+    let mut stops = false;
+    let findings = validator
+        .iter_errors(object)
+        .map(|error| {
+            let path = field_path(error.instance_path().as_str());
+            match error.kind() {
+                ValidationErrorKind::Required { property } => {
+                    stops = true;
+                    let name = property.as_str().unwrap_or_default();
+                    format!("{path}.{name}: Required value")
+                }
+                ValidationErrorKind::Type { .. } => {
+                    stops = true;
+                    let wanted = schema.pointer(error.schema_path().as_str()).and_then(Value::as_str);
+                    format!("{path}: Invalid value: in body must be of type {}", wanted.unwrap_or_default())
+                }
+                ValidationErrorKind::MaxItems { limit } | ValidationErrorKind::MaxProperties { limit } => {
+                    stops = true;
+                    format!("{path}: Too many: must have at most {limit} items")
+                }
+                ValidationErrorKind::MaxLength { limit } => {
+                    stops = true;
+                    format!("{path}: Too long: may not be more than {limit} bytes")
+                }
+                ValidationErrorKind::Enum { options } => {
+                    stops = true;
+                    let options: Vec<_> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
+                    format!("{path}: Unsupported value: supported values: {}", options.join(", "))
+                }
+                ValidationErrorKind::Minimum { limit } => {
+                    format!("{path}: Invalid value: should be greater than or equal to {limit}")
+                }
+                ValidationErrorKind::Maximum { limit } => {
+                    format!("{path}: Invalid value: should be less than or equal to {limit}")
+                }
+                other => format!("{path}: Invalid value: {}", other.keyword()),
+            }
+        })
+        .collect();
+    (findings, stops)
+}
+
+fn annotations(object: &Value) -> Option<String> {
+    let annotations = object["metadata"]["annotations"].as_object()?;
+    let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    (bytes > ANNOTATION_BYTES)
+        .then(|| format!("metadata.annotations: Too long: may not be more than {ANNOTATION_BYTES} bytes"))
+}
+
+/// `/spec/dnsNames/0` as `spec.dnsNames[0]`.
+fn field_path(pointer: &str) -> String {
+    pointer.split('/').skip(1).fold(String::new(), |path, part| {
+        if part.parse::<usize>().is_ok() {
+            format!("{path}[{part}]")
+        } else if path.is_empty() {
+            part.to_owned()
+        } else {
+            format!("{path}.{part}")
+        }
+    })
+}

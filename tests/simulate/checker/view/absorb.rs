@@ -1,0 +1,488 @@
+//! Takes entries in: how each kind of event changes what the observer knows.
+
+use std::sync::Arc;
+
+use countersign_core::api::{ConditionType, Verdict};
+
+use super::{
+    Answered, ConnectionView, DomainVersion, IdentityView, KnownAuthority, LoginView, Look, Race, Renewal, Seen, Span,
+    SpecVersion, View, operator,
+};
+use crate::{
+    checker::{content, signing, vault},
+    history::{
+        Authority, ConnectionChange, DomainChange, DomainEdit, Entry, Event, IdentityChange, IdentityEdit, KubeRequest,
+        Leaf, LeaseChange, Mark, Outcome, Process, ProcessChange, SignAnswer, Signature, StatusWrite, Uid, VaultAnswer,
+        VaultCall, VaultRequest, VaultState, Verb, WorldChange,
+    },
+};
+
+impl<'h> View<'h> {
+    /// Takes an entry in.
+    pub fn absorb(&mut self, entry: &'h Entry) {
+        self.now = entry.at;
+        match &entry.event {
+            Event::Kube(request) => self.absorb_kube(entry, request),
+            Event::Status(write) => self.absorb_status(entry, write),
+            Event::Vault(request) => self.absorb_vault(entry, request),
+            Event::Sign(signature) => self.absorb_signature(entry, signature),
+            Event::Identity(change) => self.absorb_identity(change),
+            Event::Domain(change) => self.absorb_domain(change),
+            Event::Connection(change) => self.absorb_connection(change),
+            Event::World(change) => self.absorb_world(change),
+            Event::Lease(change) => self.absorb_lease(entry, *change),
+            Event::Process(change) => self.absorb_process(entry, *change),
+            Event::Mark(mark) => self.absorb_mark(*mark),
+            Event::Text(_) => {}
+        }
+    }
+
+    fn absorb_kube(&mut self, entry: &'h Entry, request: &'h KubeRequest) {
+        let process = operator(entry);
+        if let Some(process) = process {
+            self.remember_look(process, request);
+        }
+        match request.outcome {
+            Outcome::Written { after, .. } => {
+                if let Some(process) = process {
+                    self.absorb_own_write(process, request);
+                } else {
+                    self.absorb_foreign_write(request);
+                }
+                let stored = request.stored.as_deref();
+                if let Some(object) = self.objects.get_mut(request.object.0) {
+                    object.stored = stored;
+                    object.version = after;
+                }
+            }
+            Outcome::Deleted => {
+                self.forget_baseline(request);
+                if let Some(object) = self.objects.get_mut(request.object.0) {
+                    object.stored = None;
+                    object.foreign = false;
+                }
+            }
+            Outcome::Conflict | Outcome::Refused(_) | Outcome::Unavailable => {
+                if let Some(uid) = self.owner_of(request).map(|owner| owner.uid) {
+                    self.excuse(uid);
+                }
+            }
+            Outcome::Found(_) | Outcome::Absent => {}
+        }
+    }
+
+    fn remember_look(&mut self, process: Process, request: &'h KubeRequest) {
+        let seen = match request.outcome {
+            _ if request.answer_lost => Seen::Unknown,
+            Outcome::Found(version) => Seen::There(version, request.stored.as_deref()),
+            Outcome::Written { after, .. } => Seen::There(after, request.stored.as_deref()),
+            Outcome::Absent | Outcome::Deleted => Seen::Absent,
+            // A refused write leaves what was known before it.
+            Outcome::Conflict | Outcome::Refused(_) if request.verb != Verb::Read => return,
+            Outcome::Conflict | Outcome::Refused(_) | Outcome::Unavailable => Seen::Unknown,
+        };
+        let (object, now) = (request.object, self.now);
+        let known = self.looks.iter_mut().find(|look| look.object == object && look.process == process);
+        let read_at = match (request.verb, seen) {
+            (_, Seen::Unknown) => i64::MIN / 2,
+            (Verb::Read, _) => now,
+            _ => known.as_ref().map_or(i64::MIN / 2, |look| look.read_at),
+        };
+        match known {
+            Some(look) => (look.read_at, look.seen) = (read_at, seen),
+            None => self.looks.push(Look { process, object, read_at, seen }),
+        }
+    }
+
+    fn absorb_own_write(&mut self, process: Process, request: &'h KubeRequest) {
+        let object = request.object;
+        if request.verb == Verb::Withdraw {
+            self.races.retain(|race| race.object != object);
+            return;
+        }
+        let Some(stored) = request.stored.as_deref() else { return };
+        let before = self.stored(object);
+        if before.is_some_and(|before| !before.labelled || before.owner_uid != stored.owner_uid) {
+            self.races.push(Race { process, object, at: self.now });
+            if let Some(known) = self.objects.get_mut(object.0) {
+                known.foreign = true;
+            }
+        }
+        if let Some(key) = stored.content.tls_key
+            && !self.key_homes.iter().any(|(known, _)| *known == key)
+        {
+            self.key_homes.push((key, object));
+        }
+        if let Some(leaf) = content::new_leaf(before, stored)
+            && let Some(uid) = self.owner_of(request).map(|owner| owner.uid)
+        {
+            let renews = before.is_some_and(|before| before.content.tls_crt.is_some());
+            self.absorb_stored_leaf(uid, leaf, renews);
+        }
+        if request.answer_lost
+            && let Some(uid) = self.owner_of(request).map(|owner| owner.uid)
+        {
+            self.excuse(uid);
+        }
+    }
+
+    fn absorb_stored_leaf(&mut self, uid: Uid, leaf: &'h Arc<Leaf>, renews: bool) {
+        let now = self.now;
+        let Some(spec) = self.current_spec(uid) else { return };
+        // Who asks for a late renewal, or for none, gets it.
+        let wants_margin = spec.spec.renew_before.is_none() && !spec.spec.suspend;
+        let due = wants_margin.then(|| leaf.not_after - (leaf.not_after - leaf.not_before) / 4);
+        let Some(identity) = self.identity_mut(uid) else { return };
+        identity.baseline = Some((leaf, identity.generation));
+        identity.unsaved = None;
+        identity.failing = false;
+        let (statuses, excused) = (identity.statuses_since_sign, identity.troubled);
+        identity.renewal = renews.then_some(Renewal { at: now, statuses, excused });
+        identity.renewal_due = due;
+        self.expect_by(due.unwrap_or(i64::MAX));
+    }
+
+    fn absorb_foreign_write(&mut self, request: &KubeRequest) {
+        let is_new = self.stored(request.object).is_none();
+        let ours = request.stored.as_ref().is_some_and(|stored| stored.labelled && stored.owner_uid.is_some());
+        self.forget_baseline(request);
+        if let Some(object) = self.objects.get_mut(request.object.0)
+            && is_new
+        {
+            object.foreign = !ours;
+        }
+    }
+
+    /// Somebody else changed the target: what we stored last says nothing about it any more.
+    fn forget_baseline(&mut self, request: &KubeRequest) {
+        let Some(uid) = self.owner_of(request).map(|owner| owner.uid) else { return };
+        if let Some(identity) = self.identity_mut(uid) {
+            identity.baseline = None;
+            identity.renewal_due = None;
+            identity.excuse();
+        }
+    }
+
+    fn absorb_status(&mut self, entry: &'h Entry, write: &'h StatusWrite) {
+        let is_stored = matches!(write.outcome, Outcome::Written { .. });
+        let knows = operator(entry).filter(|_| !write.answer_lost);
+        if let Some(object) = self.objects.get_mut(write.object.0).filter(|_| is_stored) {
+            object.status = Some((write, knows));
+        }
+        let Some(identity) = self.identity_mut(write.uid) else { return };
+        if !is_stored || write.answer_lost {
+            identity.excuse();
+        }
+        if !is_stored {
+            return;
+        }
+        identity.statuses_since_sign += 1;
+        identity.tally = super::Tally::default();
+        if let Some(renewal) = &mut identity.renewal {
+            renewal.statuses += 1;
+        }
+        if write.last_handled_request.is_some() && write.last_handled_request.as_ref() == identity.requested {
+            identity.requested = None;
+        }
+        let is_ready =
+            |one: &crate::history::Condition| one.kind == ConditionType::Ready && one.verdict == Verdict::True;
+        identity.ready_once |= write.conditions.iter().any(is_ready);
+    }
+
+    fn absorb_vault(&mut self, entry: &Entry, request: &VaultRequest) {
+        let Some(process) = operator(entry) else { return };
+        self.count_call(request.connection);
+        let (now, place) = (self.now, self.logins.iter().position(|one| one.is_of(process, request.connection)));
+        let serves_until = match (request.call, &request.answer) {
+            (VaultCall::Login | VaultCall::Renew, VaultAnswer::Token(ttl)) => Some(now + ttl * 9 / 10),
+            (VaultCall::Login, _) => None,
+            (VaultCall::Lookup | VaultCall::Renew, VaultAnswer::Status(400 | 403)) => None,
+            _ => return,
+        };
+        let is_login = request.call == VaultCall::Login;
+        let refused = is_login && matches!(request.answer, VaultAnswer::Status(400 | 403));
+        match place.and_then(|place| self.logins.get_mut(place)) {
+            Some(login) => {
+                login.serves_until = serves_until;
+                if is_login {
+                    (login.tried_at, login.refused) = (now, refused);
+                }
+            }
+            None => self.logins.push(LoginView {
+                process,
+                connection: request.connection,
+                tried_at: if is_login { now } else { i64::MIN / 2 },
+                refused,
+                serves_until,
+            }),
+        }
+    }
+
+    fn count_call(&mut self, connection: crate::history::ObjectId) {
+        if let Some(connection) = self.connections.iter_mut().find(|one| one.object == connection)
+            && vault::is_shared_outage(connection.state)
+        {
+            connection.calls_in_outage += 1;
+        }
+    }
+
+    fn absorb_signature(&mut self, entry: &Entry, signature: &'h Signature) {
+        let Some(process) = operator(entry) else { return };
+        if let crate::history::SignPath::Vault { connection, .. } = &signature.path {
+            self.count_call(*connection);
+        }
+        let keeps = signing::fitting_answer(self, signature);
+        let due_renewal = signing::is_due_renewal(self, signature.identity);
+        let (now, incidents, within) = (self.now, self.incidents, self.history.settings.truth_within);
+        if let SignAnswer::Honest(leaf) | SignAnswer::Doctored(leaf, _) = &signature.answer {
+            self.answers.push(Answered { process, identity: signature.identity, at: now, leaf });
+        }
+        let Some(identity) = self.identity_mut(signature.identity) else { return };
+        (identity.statuses_since_sign, identity.troubled) = (0, false);
+        identity.minute = identity.minute.at(now, signing::MINUTE, incidents);
+        identity.minute.count += 1;
+        if keeps.is_some() {
+            identity.unsaved = keeps.map(|leaf| (process, leaf, now));
+        }
+        match &signature.answer {
+            SignAnswer::Honest(_) | SignAnswer::Doctored(..) => {
+                identity.tally.answered += 1;
+                identity.ten_minutes = identity.ten_minutes.at(now, signing::TEN_MINUTES, incidents);
+                identity.ten_minutes.count += 1;
+                identity.day = identity.day.at(now, signing::DAY, incidents);
+                identity.day.count += usize::from(!due_renewal);
+            }
+            SignAnswer::Status(code) if signing::refuses(*code) => {}
+            SignAnswer::Lost | SignAnswer::Unreached | SignAnswer::Redirect(_) | SignAnswer::Status(_) => {
+                identity.tally.unreached += 1;
+            }
+        }
+        if signing::is_refusal(&signature.answer) {
+            identity.tally.refused += 1;
+            identity.failing = true;
+            // What the issuer refuses cannot be renewed in time.
+            identity.renewal_due = None;
+            let due = *identity.truth_due.get_or_insert(now + within);
+            self.expect_by(due);
+        }
+    }
+
+    fn absorb_identity(&mut self, change: &'h IdentityChange) {
+        let (now, within) = (self.now, self.history.settings.truth_within);
+        match &change.change {
+            IdentityEdit::Spec { generation, spec } => {
+                if let Some(last) = self.specs.iter_mut().rev().find(|version| version.uid == change.uid) {
+                    last.span.until = now;
+                }
+                self.specs.push(SpecVersion { uid: change.uid, generation: *generation, span: Span::open(now), spec });
+                if self.identity(change.uid).is_none() {
+                    self.identities.push(IdentityView::new(change.uid, change.object, spec.secret, *generation));
+                }
+                let Some(identity) = self.identity_mut(change.uid) else { return };
+                identity.generation = *generation;
+                identity.unsaved = None;
+                identity.renewal_due = None;
+                identity.truth_due = Some(now + within);
+                identity.minute = super::Window::OVER;
+                identity.excuse();
+                self.expect_by(now + within);
+            }
+            IdentityEdit::Requested(value) => {
+                if let Some(identity) = self.identity_mut(change.uid) {
+                    identity.requested = Some(value);
+                    identity.minute = super::Window::OVER;
+                    identity.excuse();
+                }
+            }
+            IdentityEdit::Deleted => {
+                if let Some(last) = self.specs.iter_mut().rev().find(|version| version.uid == change.uid) {
+                    last.span.until = now;
+                }
+                if let Some(identity) = self.identity_mut(change.uid) {
+                    identity.deleted_at = Some(now);
+                    (identity.truth_due, identity.renewal_due, identity.unsaved) = (None, None, None);
+                }
+            }
+        }
+    }
+
+    fn absorb_domain(&mut self, change: &'h DomainChange) {
+        let now = self.now;
+        match &change.change {
+            DomainEdit::Spec(spec) => {
+                self.end_domain(change, now);
+                let (object, uid) = (change.object, change.uid);
+                self.domains.push(DomainVersion { object, uid, span: Span::open(now), spec });
+                self.reconsider_all();
+            }
+            DomainEdit::Deleted => {
+                self.end_domain(change, now);
+                self.authorities.retain(|known| known.domain != change.object);
+                self.reconsider_all();
+            }
+            DomainEdit::RotationRequested => self.rotations.push(change.uid),
+            DomainEdit::Authority(authority) => self.absorb_authority(change, *authority),
+        }
+    }
+
+    fn end_domain(&mut self, change: &DomainChange, now: i64) {
+        let current = self.domains.iter_mut().rev().find(|one| one.object == change.object && one.span.is_open());
+        if let Some(version) = current {
+            version.span.until = now;
+        }
+    }
+
+    fn absorb_authority(&mut self, change: &DomainChange, authority: Authority) {
+        let now = self.now;
+        let (domain, uid) = (change.object, change.uid);
+        let known = self.authorities.iter_mut().find(|one| one.domain == domain && one.authority.id == authority.id);
+        match known {
+            Some(known) if known.authority == authority => return,
+            Some(known) => {
+                if known.authority.state != authority.state {
+                    known.since = now;
+                }
+                known.authority = authority;
+            }
+            None => self.authorities.push(KnownAuthority { domain, uid, since: now, authority }),
+        }
+        self.reconsider_all();
+    }
+
+    fn absorb_connection(&mut self, change: &'h ConnectionChange) {
+        let (now, object) = (self.now, change.object);
+        for login in self.logins.iter_mut().filter(|login| login.connection == object) {
+            (login.serves_until, login.refused) = (None, false);
+        }
+        let address = change.address.as_ref();
+        match self.connections.iter_mut().find(|connection| connection.object == object) {
+            Some(connection) => {
+                connection.previous = connection.address.map(|address| (address, now));
+                connection.address = address;
+            }
+            None => self.connections.push(ConnectionView {
+                object,
+                address,
+                previous: None,
+                state: VaultState::Up,
+                outages: Vec::new(),
+                calls_in_outage: 0,
+            }),
+        }
+        self.reconsider_all();
+    }
+
+    fn absorb_world(&mut self, change: &WorldChange) {
+        let now = self.now;
+        match change {
+            WorldChange::Present { object, present } => {
+                if let Some(known) = self.objects.get_mut(object.0) {
+                    known.absent_since = (!present).then_some(now);
+                }
+            }
+            WorldChange::Vault { connection, state } => {
+                let Some(known) = self.connections.iter_mut().find(|one| one.object == *connection) else { return };
+                let was_up = known.state == VaultState::Up;
+                known.state = *state;
+                known.calls_in_outage = 0;
+                if was_up && *state != VaultState::Up {
+                    known.outages.push(Span::open(now));
+                } else if let Some(last) = known.outages.last_mut().filter(|_| *state == VaultState::Up) {
+                    last.until = now;
+                }
+                // An outage excuses no lateness by itself (that is measured), only further writes.
+                self.identities.iter_mut().for_each(IdentityView::excuse);
+                return;
+            }
+            WorldChange::TokensRevoked(connection) => {
+                for login in self.logins.iter_mut().filter(|login| login.connection == *connection) {
+                    login.serves_until = None;
+                }
+            }
+            WorldChange::ApiServer { up } => {
+                self.calm.api_down = !up;
+                self.settle_calm();
+                self.identities.iter_mut().for_each(IdentityView::excuse);
+                return;
+            }
+            WorldChange::Fence { in_force } => self.fence_lapsed = (!in_force).then_some(now),
+            WorldChange::RoleLimit { .. } | WorldChange::ClockStep { .. } => {}
+        }
+        self.reconsider_all();
+    }
+
+    fn absorb_lease(&mut self, entry: &Entry, change: LeaseChange) {
+        let Some(process) = operator(entry) else { return };
+        if self.leadership.lease(process, change, self.now) {
+            self.incidents += 1;
+            self.drop_unsaved(|holder| holder != process || change == LeaseChange::Released);
+            self.settle_leadership();
+        }
+    }
+
+    fn absorb_process(&mut self, entry: &Entry, change: ProcessChange) {
+        let Some(process) = operator(entry) else { return };
+        self.leadership.process(process, change);
+        if change != ProcessChange::Started {
+            self.incidents += 1;
+            self.drop_unsaved(|holder| holder == process);
+            self.races.retain(|race| race.process != process);
+        }
+        self.settle_leadership();
+    }
+
+    fn absorb_mark(&mut self, mark: Mark) {
+        match mark {
+            Mark::FaultsBegin | Mark::FaultsEnd => {
+                self.calm.faults = mark == Mark::FaultsBegin;
+                self.settle_calm();
+                self.identities.iter_mut().for_each(IdentityView::excuse);
+            }
+            Mark::SteadyBegins => self.steady = true,
+            Mark::SteadyEnds => self.steady = false,
+            Mark::End => {}
+        }
+    }
+
+    /// What a process knew is lost with it, or with its lead.
+    fn drop_unsaved(&mut self, lost: impl Fn(Process) -> bool) {
+        for identity in &mut self.identities {
+            if identity.unsaved.is_some_and(|(holder, ..)| lost(holder)) {
+                identity.unsaved = None;
+            }
+            identity.excuse();
+        }
+    }
+
+    fn settle_leadership(&mut self) {
+        self.calm.leaderless = !self.leadership.is_led(self.history.settings.election);
+        self.settle_calm();
+    }
+
+    fn settle_calm(&mut self) {
+        self.calm.settle(self.now);
+        if self.calm.since.is_some() {
+            self.expect_by(self.now + self.history.settings.truth_within);
+        }
+    }
+
+    fn excuse(&mut self, uid: Uid) {
+        if let Some(identity) = self.identity_mut(uid) {
+            identity.excuse();
+        }
+    }
+
+    /// Something that many identities depend on changed: answers may not fit, renewals may be late.
+    fn reconsider_all(&mut self) {
+        for identity in &mut self.identities {
+            (identity.unsaved, identity.renewal_due) = (None, None);
+            identity.excuse();
+        }
+    }
+}
+
+impl LoginView {
+    fn is_of(&self, process: Process, connection: crate::history::ObjectId) -> bool {
+        self.process == process && self.connection == connection
+    }
+}
