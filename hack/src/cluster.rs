@@ -111,6 +111,21 @@ impl IndexArgs {
     }
 }
 
+/// Builds the programs of a layer; skips what exists.
+pub fn build(cache: &Cache, layer: Layer) -> Result<()> {
+    build::build(cache, layer)
+}
+
+/// Starts a cluster.
+pub fn start(cache: &Cache, layer: Layer, place: Place) -> Result<()> {
+    up::up(cache, layer, place)
+}
+
+/// Ends a cluster and drops its state.
+pub fn stop(cache: &Cache, place: Place) -> Result<()> {
+    down::down(cache, place, true)
+}
+
 /// Runs one subcommand.
 pub fn main(args: ClusterArgs, cache: &Cache) -> Result<()> {
     match args.command {

@@ -12,6 +12,8 @@ mod oci;
 mod openbao;
 mod pki;
 mod process;
+mod python;
+mod test;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,8 @@ enum Command {
     Image(image::ImageArgs),
     /// A real OpenBao server beside a local cluster
     Openbao(openbao::OpenbaoArgs),
+    /// Run every test; the last line is their sum
+    Test(test::TestArgs),
     /// Writes everything that is generated: CRDs, chart templates, reference pages
     Crds {
         /// Change nothing; fail if anything would change
@@ -58,6 +62,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Cluster(args) => cluster::main(args, &cache),
         Command::Image(args) => image::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
+        Command::Test(args) => test::main(args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),
     }
 }

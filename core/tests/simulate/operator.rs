@@ -39,6 +39,8 @@ use crate::{
 
 /// How long a Vault token lives.
 const TOKEN_LIFE: i64 = 3_600;
+/// How often drift is looked for; longer than in production, or a run would mostly be looking.
+const DRIFT: i64 = 4 * 3_600;
 /// After a refused login the next waits this long.
 const LOGIN_PAUSE: i64 = 30;
 
@@ -147,7 +149,7 @@ impl Operator {
                     let status = report::report(&intent, &world, &settled, &previous, now);
                     self.remember(slot, &intent, &settled.outcome, model.now);
                     let wake = settled.wake.map(|wake| (wake.as_second() - self.skew).max(model.now + 1));
-                    self.wake[slot] = Some(wake.unwrap_or(i64::MAX).min(model.now + 300));
+                    self.wake[slot] = Some(wake.unwrap_or(i64::MAX).min(model.now + DRIFT));
                     if status != previous || around.mutant == Mutant::StatusEachPass {
                         return self.write_status(slot, &object, &status, model, around);
                     }
@@ -242,7 +244,7 @@ impl Operator {
         match effect {
             Effect::MakeKey { spec, names } => {
                 let fault = self.fault(Effects::MakeKey, model, around)?;
-                let label = format!("key-{}", model.fresh());
+                let label = model.new_key(spec);
                 self.after(fault, model)?;
                 Ok(Reply::Key(KeyMaterial {
                     spki: SpkiHash::of(label.as_bytes()),
@@ -383,7 +385,7 @@ impl Operator {
             (VaultAnswer::Fine, false, Fault::Refused) => SignAnswer::Unreached,
             (VaultAnswer::Fine, false, _) => {
                 let doctoring = model.doctor.take();
-                let (leaf, facts, chain) = model.answer_for(request, doctoring, around.domain.default_key);
+                let (leaf, facts, chain) = model.answer_for(request, doctoring);
                 if fault == Fault::Lost {
                     SignAnswer::Lost
                 } else {

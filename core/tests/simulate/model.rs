@@ -11,7 +11,7 @@ use countersign_core::{
 };
 use jiff::Timestamp;
 
-use crate::history::{self, Actor, Content, Doctoring, Event, History, Kind, ObjectId, Root, Stored, Text, Uid};
+use crate::history::{self, Actor, Content, Doctoring, Event, History, ObjectId, Root, Stored, Text, Uid};
 
 /// A Secret as the model server holds it.
 #[derive(Debug, Clone)]
@@ -101,6 +101,8 @@ pub struct Model {
     pub roots: String,
     /// Every leaf ever signed, by the text of its chain.
     pub leaves: HashMap<String, (Leaf, Arc<history::Leaf>)>,
+    /// What kind of key each label names.
+    pub keys: HashMap<String, KeySpec>,
     /// Ids in the history.
     pub ids: Ids,
 }
@@ -146,6 +148,13 @@ impl Model {
         self.history.push(self.now, actor, event);
     }
 
+    /// The label of a new key.
+    pub fn new_key(&mut self, spec: KeySpec) -> String {
+        let label = format!("key-{}", self.fresh());
+        self.keys.insert(label.clone(), spec);
+        label
+    }
+
     /// Signs a key for names, as the domain's authority, and remembers the leaf under its chain text.
     pub fn sign(&mut self, key: &str, spec: KeySpec, names: &Names, ttl: i64) -> String {
         let serial = self.fresh();
@@ -168,7 +177,8 @@ impl Model {
     }
 
     /// Signs a request, honestly or not.
-    pub fn answer_for(&mut self, request: &SignRequest, how: Option<Doctoring>, spec: KeySpec) -> (Leaf, Arc<history::Leaf>, String) {
+    pub fn answer_for(&mut self, request: &SignRequest, how: Option<Doctoring>) -> (Leaf, Arc<history::Leaf>, String) {
+        let spec = self.keys[&request.csr];
         let chain = self.sign(&request.csr, spec, &request.names, request.ttl);
         let (mut leaf, _) = self.leaves[&chain].clone();
         let serial = self.next;
@@ -285,9 +295,4 @@ fn history_key_kind(kind: KeyKind) -> history::KeyKind {
         KeyKind::Rsa(bits) => history::KeyKind::Rsa(u16::try_from(bits).unwrap()),
         KeyKind::Ecdsa256 | KeyKind::Other => history::KeyKind::P256,
     }
-}
-
-/// The id of a fixed object.
-pub fn fixed(history: &mut History, kind: Kind, namespace: &'static str, name: &'static str) -> ObjectId {
-    history.object(kind, namespace, name)
 }

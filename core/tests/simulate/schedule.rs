@@ -7,7 +7,7 @@ use countersign_core::{
     api::{DeletionPolicy, IdentitySecret, KeyAlgorithm, KeySpec, NamespaceSelector, REQUESTED_AT, ServiceIdentity, ServiceIdentitySpec},
     value::{
         domain::{ActiveAuthority, AllowRule, Domain, SigningLimits},
-        x509::{Certificate, Leaf},
+        x509::Leaf,
     },
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -111,6 +111,7 @@ impl<'a> Run<'a> {
             doctor: None,
             roots: "root 1".to_owned(),
             leaves: std::collections::HashMap::new(),
+            keys: std::collections::HashMap::new(),
             ids,
         };
         let replica = |leader| Replica {
@@ -675,7 +676,6 @@ fn domain() -> Domain {
             issuer_ref: Some("issuer".to_owned()),
             subject_key_id: authority.subject_key_id.clone().unwrap(),
             not_after: time(AUTHORITY_END),
-            certificate: Certificate::test(authority),
         },
         roots: "root 1".to_owned(),
         limits: SigningLimits { signs_per_second: 50, in_flight: 8 },

@@ -1,0 +1,166 @@
+//! `cargo xtask test`: every check there is, one after another, and one line with the sum of them.
+//!
+//! A stage either runs tests, whose results are counted, or is one check, which counts as one. A
+//! stage that fails does not stop the others: a person wants the whole list. Nothing is skipped
+//! silently; `--fast` leaves out what needs a node, and says so.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::cache::{Cache, repository};
+use crate::cluster::env::Env;
+use crate::cluster::place::{Layer, Place, Run};
+use crate::cluster::{self};
+use crate::python;
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct TestArgs {
+    /// Everything without a node: no pods, no pod network
+    #[arg(long)]
+    fast: bool,
+}
+
+/// Index of the cluster that the tests start; people use the lower ones.
+const INDEX: u8 = 9;
+
+/// What came of the tests so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl Counts {
+    /// One check that held or did not.
+    fn one(holds: bool) -> Self {
+        Self { passed: u32::from(holds), failed: u32::from(!holds), skipped: 0 }
+    }
+
+    /// Reads a closing line of the test harness: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn read(line: &str) -> Option<Self> {
+        let rest = line.trim().strip_prefix("test result: ")?;
+        let number = |word: &str| -> Option<u32> {
+            let part = rest.split([';', '.']).find(|part| part.trim_end().ends_with(word))?;
+            part.trim().split(' ').next()?.parse().ok()
+        };
+        Some(Self { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
+    }
+}
+
+/// Runs every stage; fails if one did.
+pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&cargo);
+        command.args(arguments).current_dir(repository());
+        command
+    };
+    counts += check("formatting", &mut run(&["fmt", "--all", "--check"]))?;
+    counts += check("lints", &mut run(&["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"]))?;
+    counts += check("generated files are current", &mut run(&["xtask", "crds", "--check"]))?;
+
+    let tools = Tools::prepare(cache)?;
+    let place = Place::new(INDEX).context("there is no cluster of that number")?;
+    let state = Run::new(cache, place);
+    cluster::start(cache, Layer::L0, place)?;
+    let mut tests = run(&["test", "--workspace", "--all-features", "--no-fail-fast", "--", "--test-threads=4"]);
+    tools.tell(&mut tests, &state);
+    // The debug build only shows that the simulator works; the release build below runs it in earnest.
+    tests.env("COUNTERSIGN_SCHEDULES", "3000");
+    let result = counted("units, properties, goldens, chart, bad input and OpenBao", &mut tests);
+    cluster::stop(cache, place)?;
+    counts += result?;
+
+    counts += counted("simulation", &mut run(&["test", "--release", "--package", "countersign-core", "--features", "testing", "--test", "simulate", "--", "--nocapture"]))?;
+    if args.fast {
+        println!("left out by --fast: end to end on a cluster with a node");
+    }
+    println!("\n{} s", started.elapsed().as_secs());
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    if counts.failed > 0 {
+        bail!("{} failed", counts.failed);
+    }
+    Ok(())
+}
+
+/// Programs that tests run.
+struct Tools {
+    kubernetes_validate: PathBuf,
+}
+
+impl Tools {
+    fn prepare(cache: &Cache) -> Result<Self> {
+        cluster::build(cache, Layer::L0)?;
+        Ok(Self { kubernetes_validate: python::tool(cache, "kubernetes-validate", "1.37.0")? })
+    }
+
+    fn tell(&self, command: &mut Command, state: &Run) {
+        command.env("COUNTERSIGN_TEST_ENV", state.env()).env("COUNTERSIGN_KUBERNETES_VALIDATE", &self.kubernetes_validate);
+        if let Ok(env) = Env::read(&state.env()) {
+            command.env("COUNTERSIGN_HELM", env.programs.helm).env("COUNTERSIGN_BAO", env.programs.bao);
+        }
+    }
+}
+
+/// A command that is one check.
+fn check(name: &str, command: &mut Command) -> Result<Counts> {
+    let started = Instant::now();
+    println!("\n== {name}");
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("{name}: cannot be started"))?;
+    println!("{} {name} ({} s)", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs());
+    Ok(Counts::one(status.success()))
+}
+
+/// A command that runs tests; its output passes through, and its closing lines are added up.
+fn counted(name: &str, command: &mut Command) -> Result<Counts> {
+    let started = Instant::now();
+    println!("\n== {name}");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("{name}: cannot be started"))?;
+    let output = child.stdout.take().context("no output")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if let Some(result) = Counts::read(&line) {
+            counts += result;
+        }
+        println!("{line}");
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        // It did not come as far as a result: a test that does not compile, or a harness that was ended.
+        counts.failed += 1;
+    }
+    println!("{} {name} ({} s)", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs());
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_read() {
+        let line = "test result: ok. 12 passed; 1 failed; 2 ignored; 0 measured; 14 filtered out; finished in 0.03s";
+        assert_eq!(Counts::read(line), Some(Counts { passed: 12, failed: 1, skipped: 2 }));
+        assert_eq!(Counts::read("test result: FAILED. 0 passed; 3 failed; 0 ignored"), Some(Counts { passed: 0, failed: 3, skipped: 0 }));
+        assert_eq!(Counts::read("running 3 tests"), None);
+    }
+}
