@@ -18,4 +18,5 @@ pub mod identity;
 pub mod leader;
 pub mod next;
 pub mod rights;
+pub mod trust;
 pub mod value;
