@@ -4,4 +4,6 @@
 //! effect that was decided, and reads again.
 
 pub mod cli;
+pub mod issuers;
 pub mod runtime;
+pub mod vault;

@@ -133,8 +133,7 @@ pub fn main(args: ClusterArgs, cache: &Cache) -> Result<()> {
 
 fn check(layer: Layer, place: Place, kind: bool) -> Result<()> {
     let facts = preflight::Facts::gather();
-    let findings =
-        if kind { preflight::assess_kind(&facts) } else { preflight::assess(&facts, layer, place) };
+    let findings = if kind { preflight::assess_kind(&facts) } else { preflight::assess(&facts, layer, place) };
     for finding in &findings {
         println!("{finding}");
     }

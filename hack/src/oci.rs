@@ -93,8 +93,7 @@ fn index(manifest: &[u8], reference: &str) -> Value {
     let mut entry = descriptor(manifest, MANIFEST);
     if let Some(entry) = entry.as_object_mut() {
         entry.insert("platform".into(), json!({"architecture": "amd64", "os": "linux"}));
-        let annotations =
-            json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag});
+        let annotations = json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag});
         entry.insert("annotations".into(), annotations);
     }
     json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]})

@@ -89,7 +89,8 @@ pub fn write_private(path: &Path, content: &str) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
-    let write = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content.as_bytes());
+    let write =
+        || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content.as_bytes());
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 

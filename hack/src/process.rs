@@ -27,7 +27,12 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Result<String> {
 
 /// Whether the command can be started and ends well; what it prints is dropped.
 pub fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// The absolute path of `program`, looked for where administrators' programs lie too.

@@ -104,9 +104,10 @@ fn node_images(programs: &Programs) -> Result<()> {
         if !is_static(&busybox) {
             bail!("/bin/busybox is linked dynamically; install the Debian package busybox-static");
         }
+        // Not wget: a static glibc program cannot look up hosts without the shared library, and busybox's wget crashes.
         let link = |name: &str| oci::Entry::Link { path: format!("/bin/{name}"), target: "busybox".into() };
         let mut entries = vec![oci::Entry::Program { path: "/bin/busybox".into(), content: busybox }];
-        entries.extend(["sh", "cat", "sleep", "wget", "nc", "nslookup"].map(link));
+        entries.extend(["sh", "cat", "ls", "sleep", "nc", "nslookup"].map(link));
         let config = oci::Config {
             reference: "localhost/busybox:1".into(),
             command: vec!["sleep".into(), "infinity".into()],
@@ -172,7 +173,8 @@ fn go_module_dir(module: &Path, name: &str) -> Result<String> {
     }
     let mut command = Command::new("go");
     command.current_dir(module).env_remove("GOFLAGS").args(["mod", "download", "-json", name]);
-    let answer: Download = serde_json::from_str(&capture(&mut command)?).context("Go did not say where the module is")?;
+    let answer: Download =
+        serde_json::from_str(&capture(&mut command)?).context("Go did not say where the module is")?;
     Ok(answer.dir)
 }
 
@@ -215,10 +217,7 @@ mod tests {
         let plain = GoSet { dir: "x", cgo: true, tags: "", ldflags: "" };
         assert_eq!(go_flags(&plain), ["-mod=readonly", "-buildvcs=false", "-ldflags", "-s -w"]);
         let tagged = GoSet { dir: "x", cgo: true, tags: "a b", ldflags: "-X v=1" };
-        assert_eq!(
-            go_flags(&tagged),
-            ["-mod=readonly", "-buildvcs=false", "-tags", "a b", "-ldflags", "-s -w -X v=1"]
-        );
+        assert_eq!(go_flags(&tagged), ["-mod=readonly", "-buildvcs=false", "-tags", "a b", "-ldflags", "-s -w -X v=1"]);
     }
 
     #[test]

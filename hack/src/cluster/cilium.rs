@@ -33,7 +33,8 @@ pub fn write_settings(plan: &Plan, programs: &Programs) -> Result<()> {
     for folder in ["config", "cni", "lib", "clang"] {
         fs::create_dir_all(dir.join(folder)).context("cannot create Cilium's folders")?;
     }
-    let chart = fs::read_to_string(programs.cilium().join("configmap.yaml")).context("cannot read Cilium's settings")?;
+    let chart =
+        fs::read_to_string(programs.cilium().join("configmap.yaml")).context("cannot read Cilium's settings")?;
     for (key, value) in settings(&chart, plan)? {
         fs::write(dir.join("config").join(&key), value).with_context(|| format!("cannot write the setting {key}"))?;
     }

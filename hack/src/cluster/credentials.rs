@@ -34,8 +34,7 @@ pub fn prepare(plan: &Plan) -> Result<()> {
     }
     let authority = read(&dir, "ca.crt")?;
     for (name, ..) in CLIENTS {
-        let pair =
-            Pair { certificate: read(&dir, &format!("{name}.crt"))?, key: read(&dir, &format!("{name}.key"))? };
+        let pair = Pair { certificate: read(&dir, &format!("{name}.crt"))?, key: read(&dir, &format!("{name}.key"))? };
         let path = dir.join(format!("{name}.kubeconfig"));
         write_private(&path, &kubeconfig(&plan.api_url(), &authority, &pair))?;
     }

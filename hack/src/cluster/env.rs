@@ -181,9 +181,7 @@ mod tests {
 
     #[test]
     fn an_unready_node_is_no_node_and_only_kind_nodes_take_archives() {
-        let node = |ready: &str, id: &str| {
-            json!({"spec": {"providerID": id}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})
-        };
+        let node = |ready: &str, id: &str| json!({"spec": {"providerID": id}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
         assert_eq!(probe(&json!({"items": []})), (false, ImageLoader::None));
         assert_eq!(probe(&json!({"items": [node("False", "kind://a")]})), (false, ImageLoader::Kind));
         let mixed = json!({"items": [node("True", "kind://a"), node("True", "aws://b")]});

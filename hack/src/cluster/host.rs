@@ -17,13 +17,8 @@ use crate::cache::Cache;
 use crate::process::poll;
 
 /// Host-wide settings that the kubelet and Cilium write.
-const SYSCTLS: [&str; 5] = [
-    "kernel/panic",
-    "kernel/panic_on_oops",
-    "kernel/timer_migration",
-    "vm/overcommit_memory",
-    "vm/panic_on_oom",
-];
+const SYSCTLS: [&str; 5] =
+    ["kernel/panic", "kernel/panic_on_oops", "kernel/timer_migration", "vm/overcommit_memory", "vm/panic_on_oom"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Before {

@@ -233,7 +233,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         check(&Facts { root: false, ..facts() }, Layer::L1, &["needs root"]);
-        check(&Facts { capabilities: 0, ..facts() }, Layer::L1, &["CAP_SYS_ADMIN", "note: root lacks CAP_SYS_RESOURCE"]);
+        check(
+            &Facts { capabilities: 0, ..facts() },
+            Layer::L1,
+            &["CAP_SYS_ADMIN", "note: root lacks CAP_SYS_RESOURCE"],
+        );
         check(&Facts { cgroups: CgroupMode::V2, ..facts() }, Layer::L1, &["note: cgroup version 2"]);
         let without = |name: &str| Facts {
             programs: facts().programs.into_iter().filter(|program| *program != name).collect(),

@@ -75,7 +75,11 @@ fn print(place: Place, run: &Run) -> Result<()> {
     }
     if let Ok(env) = Env::read(&run.env()) {
         let kubectl = Kubectl::new(env.programs.kubectl, env.kubeconfig.clone(), run.dir());
-        println!("  {:<26} {}", "API", if kubectl.succeeds(&["get", "--raw", "/readyz"]) { "ready" } else { "not ready" });
+        println!(
+            "  {:<26} {}",
+            "API",
+            if kubectl.succeeds(&["get", "--raw", "/readyz"]) { "ready" } else { "not ready" }
+        );
         if env.capabilities.contains("node") {
             let nodes = kubectl.text(&["get", "nodes", "--no-headers"]);
             println!("  {:<26} {}", "node", nodes.unwrap_or_else(|_| "unknown".to_owned()).trim());

@@ -34,7 +34,9 @@ pub fn up(cache: &Cache, layer: Layer, place: Place) -> Result<()> {
             println!("cluster {} ({layer}) is up already", place.index());
             return Ok(());
         }
-        State::Up(running) => bail!("cluster {} is up as {running}; end it first or choose another --index", place.index()),
+        State::Up(running) => {
+            bail!("cluster {} is up as {running}; end it first or choose another --index", place.index())
+        }
         State::Partly(gone) => {
             println!("cluster {} is only partly up ({}); starting it again", place.index(), gone.join(", "));
             down::end(cache, place, &run)?;
@@ -156,21 +158,15 @@ fn start_control_plane(
     Ok(agent)
 }
 
-fn start_node_daemons(
-    plan: &Plan,
-    kubectl: &Kubectl,
-    launch: &Launch<'_>,
-    agent: Option<Started>,
-) -> Result<()> {
+fn start_node_daemons(plan: &Plan, kubectl: &Kubectl, launch: &Launch<'_>, agent: Option<Started>) -> Result<()> {
     launch.run(vec![daemons::kubelet(plan), daemons::kube_proxy(plan)])?;
     if let Some(agent) = agent {
         launch.wait(agent)?;
         cilium::publish_cni(plan)?;
     }
     launch.wait_for("node Ready", "kubelet", Duration::from_secs(120), || node_is_ready(kubectl))?;
-    launch.wait_for("cluster DNS answers", "kubelet", Duration::from_secs(120), || {
-        dns::answers(plan.place.dns_service())
-    })
+    launch
+        .wait_for("cluster DNS answers", "kubelet", Duration::from_secs(120), || dns::answers(plan.place.dns_service()))
 }
 
 fn node_is_ready(kubectl: &Kubectl) -> bool {

