@@ -168,7 +168,12 @@ impl Model {
     }
 
     /// Signs a request, honestly or not.
-    pub fn answer_for(&mut self, request: &SignRequest, how: Option<Doctoring>, spec: KeySpec) -> (Leaf, Arc<history::Leaf>, String) {
+    pub fn answer_for(
+        &mut self,
+        request: &SignRequest,
+        how: Option<Doctoring>,
+        spec: KeySpec,
+    ) -> (Leaf, Arc<history::Leaf>, String) {
         let chain = self.sign(&request.csr, spec, &request.names, request.ttl);
         let (mut leaf, _) = self.leaves[&chain].clone();
         let serial = self.next;
@@ -221,7 +226,12 @@ impl Model {
             content: Content {
                 tls_key: (!secret.key.is_empty()).then(|| key_pair(&SpkiHash::of(secret.key.as_bytes()))),
                 tls_crt: self.leaves.get(&secret.chain).map(|(_, facts)| facts.clone()),
-                ca_crt: secret.roots.bytes().filter(u8::is_ascii_digit).map(|digit| Root(u64::from(digit - b'0'))).collect(),
+                ca_crt: secret
+                    .roots
+                    .bytes()
+                    .filter(u8::is_ascii_digit)
+                    .map(|digit| Root(u64::from(digit - b'0')))
+                    .collect(),
                 other: Vec::new(),
             },
         }
