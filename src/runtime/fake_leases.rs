@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     LostAnswer,
     /// They are refused with this status.
     Refuse(u16),
+    /// Writes are, reads are answered.
+    RefuseWrites(u16),
 }
 
 /// A request as it arrived.
@@ -99,7 +101,8 @@ impl FakeLeases {
         match state.fault {
             Fault::Hang => return None,
             Fault::Refuse(code) => return Some(status(code)),
-            Fault::None | Fault::LostAnswer => {}
+            Fault::RefuseWrites(code) if request.method != Method::GET => return Some(status(code)),
+            Fault::None | Fault::LostAnswer | Fault::RefuseWrites(_) => {}
         }
         let answer = state.apply(request);
         if state.fault == Fault::LostAnswer && request.method != Method::GET {

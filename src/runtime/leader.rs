@@ -196,9 +196,14 @@ impl Election {
         let sent = self.clock.monotonic();
         let result = timeout(self.view.deadline(sent), self.ask(&request)).await.unwrap_or(Err(Trouble::NoAnswer));
         self.count(&request, &result);
-        self.note(result.as_ref().err().copied());
+        let trouble = result.as_ref().err().copied();
         let answered = self.clock.monotonic();
         self.view = self.view.clone().absorb(result.unwrap_or(Reply::Failed), sent, answered);
+        // A read that only leads to a write proves nothing: whoever may not write reads well for ever.
+        let half_done = matches!(decide(&self.view, answered), Action::Create | Action::Take(_) | Action::Renew(_));
+        if trouble.is_some() || !half_done {
+            self.note(trouble);
+        }
         if self.leadership.publish(self.view.renewed_at()) {
             self.metrics.set_leader(&self.lease, true);
             tracing::info!(lease = self.lease, candidate = self.view.me(), "leading");

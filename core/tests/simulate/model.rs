@@ -231,7 +231,12 @@ impl Model {
             content: Content {
                 tls_key: (!secret.key.is_empty()).then(|| key_pair(&SpkiHash::of(secret.key.as_bytes()))),
                 tls_crt: self.leaves.get(&secret.chain).map(|(_, facts)| facts.clone()),
-                ca_crt: secret.roots.bytes().filter(u8::is_ascii_digit).map(|digit| Root(u64::from(digit - b'0'))).collect(),
+                ca_crt: secret
+                    .roots
+                    .bytes()
+                    .filter(u8::is_ascii_digit)
+                    .map(|digit| Root(u64::from(digit - b'0')))
+                    .collect(),
                 other: Vec::new(),
             },
         }

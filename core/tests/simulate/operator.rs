@@ -14,24 +14,21 @@ use countersign_core::{
     identity::{
         Identity, intent, report,
         world::{
-            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite, ServiceView, SignRequest,
-            Stored, TargetView, World,
+            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite,
+            ServiceView, SignRequest, Stored, TargetView, World,
         },
     },
     leader::{Timing, fence},
     next::{MAX_EFFECTS, Machine, Next},
-    value::{
-        domain::Domain,
-        secret_data::SecretBytes,
-        x509::SpkiHash,
-    },
+    value::{domain::Domain, secret_data::SecretBytes, x509::SpkiHash},
 };
 
 use crate::{
     chance::{Chance, Effects, Fault, Tally},
     history::{
-        Actor, Event, FailureClass, KubeRequest, LastFailure, Preconditions, Process, ProcessChange, SignAnswer, SignEndpoint, SignPath,
-        Signature, Sink, StatusWrite, Text, TextLine, VaultAnswer, VaultCall, VaultRequest, Verb, self,
+        self, Actor, Event, FailureClass, KubeRequest, LastFailure, Preconditions, Process, ProcessChange, SignAnswer,
+        SignEndpoint, SignPath, Signature, Sink, StatusWrite, Text, TextLine, VaultAnswer, VaultCall, VaultRequest,
+        Verb,
     },
     model::{ADDRESS, FOREIGN_TEXT, Model, SecretState, VaultMode, key_pair, serial_number, time, uid_number},
     mutants::Mutant,
@@ -111,7 +108,9 @@ impl Operator {
     /// The election's fence, asked before every write and every call to Vault.
     fn may_act(&self, model: &Model, mutant: Mutant) -> Result<(), Failure> {
         let seconds = |at: i64| Duration::from_secs(u64::try_from(at).unwrap());
-        if mutant == Mutant::WritesAfterLostLease || fence(self.renewed_at.map(seconds), seconds(model.now), Timing::default()) {
+        if mutant == Mutant::WritesAfterLostLease
+            || fence(self.renewed_at.map(seconds), seconds(model.now), Timing::default())
+        {
             return Ok(());
         }
         Err(unavailable("leadership is in doubt"))
@@ -184,7 +183,9 @@ impl Operator {
         } else {
             TargetView::Unread(Failure::new(Class::Waiting, Reason::FenceMissing, "not looked at"))
         };
-        let progress = self.carried[slot].take().filter(|(generation, _, since)| *generation == intent.generation && model.now - since < 600);
+        let progress = self.carried[slot]
+            .take()
+            .filter(|(generation, _, since)| *generation == intent.generation && model.now - since < 600);
         let domain = match model.domain {
             (false, _) => DomainView::Missing,
             (true, false) => DomainView::NotReady,
@@ -210,7 +211,12 @@ impl Operator {
         })
     }
 
-    fn read_target(&mut self, slot: usize, model: &mut Model, around: &mut Surroundings<'_>) -> Result<TargetView, Crashed> {
+    fn read_target(
+        &mut self,
+        slot: usize,
+        model: &mut Model,
+        around: &mut Surroundings<'_>,
+    ) -> Result<TargetView, Crashed> {
         if let Err(failure) = self.may_act(model, around.mutant) {
             return Ok(TargetView::Unread(failure));
         }
@@ -219,12 +225,18 @@ impl Operator {
         let secret = model.slots[slot].secret.clone();
         let answered = model.api_up && !matches!(fault, Fault::Refused | Fault::Lost);
         let (outcome, view) = match &secret {
-            _ if !answered => (history::Outcome::Unavailable, TargetView::Unread(unavailable("the API server does not answer"))),
+            _ if !answered => {
+                (history::Outcome::Unavailable, TargetView::Unread(unavailable("the API server does not answer")))
+            }
             None => (history::Outcome::Absent, TargetView::Absent),
             Some(secret) if !secret.labelled => (history::Outcome::Refused(422), TargetView::Foreign),
-            Some(secret) => (history::Outcome::Found(secret.version), TargetView::Present(Box::new(facts(model, secret)))),
+            Some(secret) => {
+                (history::Outcome::Found(secret.version), TargetView::Present(Box::new(facts(model, secret))))
+            }
         };
-        let stored = matches!(outcome, history::Outcome::Found(_)).then(|| secret.map(|secret| Arc::new(model.told(&secret)))).flatten();
+        let stored = matches!(outcome, history::Outcome::Found(_))
+            .then(|| secret.map(|secret| Arc::new(model.told(&secret))))
+            .flatten();
         let request = KubeRequest {
             verb: Verb::Read,
             object: target,
@@ -240,7 +252,14 @@ impl Operator {
         Ok(view)
     }
 
-    fn perform(&mut self, slot: usize, effect: Effect, world: &World, model: &mut Model, around: &mut Surroundings<'_>) -> Result<Reply, Crashed> {
+    fn perform(
+        &mut self,
+        slot: usize,
+        effect: Effect,
+        world: &World,
+        model: &mut Model,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Reply, Crashed> {
         match effect {
             Effect::MakeKey { spec, names } => {
                 let fault = self.fault(Effects::MakeKey, model, around)?;
@@ -268,7 +287,14 @@ impl Operator {
         }
     }
 
-    fn sign(&mut self, slot: usize, request: &SignRequest, world: &World, model: &mut Model, around: &mut Surroundings<'_>) -> Result<Reply, Crashed> {
+    fn sign(
+        &mut self,
+        slot: usize,
+        request: &SignRequest,
+        world: &World,
+        model: &mut Model,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Reply, Crashed> {
         if let Err(failure) = self.may_act(model, around.mutant) {
             return Ok(Reply::Failed(failure));
         }
@@ -306,7 +332,11 @@ impl Operator {
                         return Ok(self.mutated_reply(reply, around));
                     }
                     Err(failure) if failure.reason == Reason::AccessDenied && attempt == 0 => {
-                        let lookup = if dead || model.vault != VaultMode::Up { VaultAnswer::Status(403) } else { VaultAnswer::Fine };
+                        let lookup = if dead || model.vault != VaultMode::Up {
+                            VaultAnswer::Status(403)
+                        } else {
+                            VaultAnswer::Fine
+                        };
                         let is_dead = lookup != VaultAnswer::Fine;
                         self.vault(VaultCall::Lookup, lookup, model);
                         result = Err(failure);
@@ -331,7 +361,9 @@ impl Operator {
         match failure.class {
             Class::Unavailable => self.breaker.record(clock, CallOutcome::Unavailable(failure.clone())),
             Class::Throttled => self.breaker.record(clock, CallOutcome::Throttled(failure.clone())),
-            Class::Invalid | Class::Waiting | Class::Denied | Class::Conflict | Class::Bug => self.breaker.record(clock, CallOutcome::Answered),
+            Class::Invalid | Class::Waiting | Class::Denied | Class::Conflict | Class::Bug => {
+                self.breaker.record(clock, CallOutcome::Answered)
+            }
         }
         self.mutated_failure(slot, &failure, world, model, around)?;
         Ok(Reply::Failed(mutated(failure, around.mutant)))
@@ -379,7 +411,9 @@ impl Operator {
             ip_addresses: Vec::new(),
             ttl: request.ttl,
         });
-        let uid = uid_number(self.cache[slot].as_ref().and_then(|(object, _)| object.metadata.uid.as_deref()).unwrap_or_default());
+        let uid = uid_number(
+            self.cache[slot].as_ref().and_then(|(object, _)| object.metadata.uid.as_deref()).unwrap_or_default(),
+        );
         let answer = match (model.answer(), dead, fault) {
             (VaultAnswer::Fine, true, _) => SignAnswer::Status(403),
             (VaultAnswer::Fine, false, Fault::Refused) => SignAnswer::Unreached,
@@ -389,7 +423,10 @@ impl Operator {
                 if fault == Fault::Lost {
                     SignAnswer::Lost
                 } else {
-                    let told = doctoring.map_or_else(|| SignAnswer::Honest(facts.clone()), |how| SignAnswer::Doctored(facts.clone(), how));
+                    let told = doctoring.map_or_else(
+                        || SignAnswer::Honest(facts.clone()),
+                        |how| SignAnswer::Doctored(facts.clone(), how),
+                    );
                     self.signature(uid, asked, told, model, around.mutant);
                     return Ok(Reply::Issued(Answer { chain, trusted: facts.verifies, leaf }));
                 }
@@ -399,14 +436,23 @@ impl Operator {
         };
         self.signature(uid, asked, answer.clone(), model, around.mutant);
         Err(match answer {
-            SignAnswer::Status(403) => Failure::new(Class::Denied, Reason::AccessDenied, "the server refuses the signature"),
+            SignAnswer::Status(403) => {
+                Failure::new(Class::Denied, Reason::AccessDenied, "the server refuses the signature")
+            }
             SignAnswer::Status(404) => Failure::new(Class::Invalid, Reason::IssuerNotUsable, "the issuer is gone"),
             SignAnswer::Status(429) => Failure::new(Class::Throttled, Reason::Throttled, "too fast"),
             _ => unavailable("the server does not answer"),
         })
     }
 
-    fn signature(&self, uid: history::Uid, asked: Arc<history::SignRequest>, answer: SignAnswer, model: &mut Model, mutant: Mutant) {
+    fn signature(
+        &self,
+        uid: history::Uid,
+        asked: Arc<history::SignRequest>,
+        answer: SignAnswer,
+        model: &mut Model,
+        mutant: Mutant,
+    ) {
         let elsewhere = mutant == Mutant::RedirectsFollowed && matches!(answer, SignAnswer::Status(_));
         let path = SignPath::Vault {
             connection: model.ids.connection,
@@ -423,7 +469,13 @@ impl Operator {
         model.push(self.actor(), Event::Vault(request));
     }
 
-    fn write(&mut self, slot: usize, write: &SecretWrite, model: &mut Model, around: &mut Surroundings<'_>) -> Result<Reply, Crashed> {
+    fn write(
+        &mut self,
+        slot: usize,
+        write: &SecretWrite,
+        model: &mut Model,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Reply, Crashed> {
         if let Err(failure) = self.may_act(model, around.mutant) {
             return Ok(Reply::Failed(failure));
         }
@@ -438,10 +490,14 @@ impl Operator {
         } else if foreign {
             (history::Outcome::Refused(422), Some(Failure::new(Class::Waiting, Reason::TargetNotOwned, "not ours")))
         } else if moved {
-            (history::Outcome::Conflict, Some(Failure::new(Class::Conflict, Reason::WriteConflict, "it changed meanwhile")))
+            (
+                history::Outcome::Conflict,
+                Some(Failure::new(Class::Conflict, Reason::WriteConflict, "it changed meanwhile")),
+            )
         } else {
             let after = apply(write, before.as_ref(), model);
-            let versions = history::Outcome::Written { before: before.map(|secret| secret.version), after: after.version };
+            let versions =
+                history::Outcome::Written { before: before.map(|secret| secret.version), after: after.version };
             model.slots[slot].secret = Some(after);
             (versions, None)
         };
@@ -493,7 +549,8 @@ impl Operator {
         } else {
             history::Outcome::Conflict
         };
-        let (told, uid) = (self.told(status, around.mutant), uid_number(object.metadata.uid.as_deref().unwrap_or_default()));
+        let (told, uid) =
+            (self.told(status, around.mutant), uid_number(object.metadata.uid.as_deref().unwrap_or_default()));
         let lost = fault == Fault::Lost && matches!(outcome, history::Outcome::Written { .. });
         let written = StatusWrite { object: model.slots[slot].object, uid, outcome, answer_lost: lost, ..told };
         model.push(self.actor(), Event::Status(Box::new(written)));
@@ -511,7 +568,9 @@ impl Operator {
                 verdict: crate::words::verdict(&condition.status),
                 reason: crate::words::reason(&condition.reason)?,
                 message: Text::from(match mutant {
-                    Mutant::ForeignErrorText if condition.status == "False" => format!("{}: {FOREIGN_TEXT}", condition.message),
+                    Mutant::ForeignErrorText if condition.status == "False" => {
+                        format!("{}: {FOREIGN_TEXT}", condition.message)
+                    }
                     _ => condition.message.clone(),
                 }),
             })
@@ -644,7 +703,9 @@ fn facts(model: &Model, secret: &SecretState) -> Stored {
 
 /// What an apply makes of a Secret.
 fn apply(write: &SecretWrite, before: Option<&SecretState>, model: &mut Model) -> SecretState {
-    let text = |key: &str| write.data.get(key).map(|bytes| String::from_utf8(bytes.expose().to_vec()).unwrap()).unwrap_or_default();
+    let text = |key: &str| {
+        write.data.get(key).map(|bytes| String::from_utf8(bytes.expose().to_vec()).unwrap()).unwrap_or_default()
+    };
     let (uid, version) = (model.fresh(), model.fresh());
     SecretState {
         uid: before.map_or(history::Uid(uid), |secret| secret.uid),

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    api::{DeletionPolicy, IdentitySecret, KeyAlgorithm, KeySpec, NamespaceSelector, REQUESTED_AT, ServiceIdentity, ServiceIdentitySpec},
+    api::{
+        DeletionPolicy, IdentitySecret, KeyAlgorithm, KeySpec, NamespaceSelector, REQUESTED_AT, ServiceIdentity,
+        ServiceIdentitySpec,
+    },
     value::{
         domain::{ActiveAuthority, AllowRule, Domain, SigningLimits},
         x509::Leaf,
@@ -15,11 +18,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     chance::{Chance, Tally},
     history::{
-        Actor, Authority, AuthorityState, Canary, CanaryKind, ConnectionChange, Doctoring, DomainChange, DomainEdit, DomainSpec, Event, History,
-        IdentityChange, IdentityEdit, Issuer, KeyPair, Kind, LeaseChange, Mark, Outcome, Preconditions, Process, ProcessChange, Root, Settings, Text,
-        Uid, VaultState, Verb, WorldChange, self,
+        self, Actor, Authority, AuthorityState, Canary, CanaryKind, ConnectionChange, Doctoring, DomainChange,
+        DomainEdit, DomainSpec, Event, History, IdentityChange, IdentityEdit, Issuer, KeyPair, Kind, LeaseChange, Mark,
+        Outcome, Preconditions, Process, ProcessChange, Root, Settings, Text, Uid, VaultState, Verb, WorldChange,
     },
-    model::{ADDRESS, AUTHORITY, AUTHORITY_END, FOREIGN_TEXT, IdentitySlot, Ids, Model, NAMESPACE, SecretState, VaultMode, seconds, time, uid_number},
+    model::{
+        ADDRESS, AUTHORITY, AUTHORITY_END, FOREIGN_TEXT, IdentitySlot, Ids, Model, NAMESPACE, SecretState, VaultMode,
+        seconds, time, uid_number,
+    },
     mutants::Mutant,
     operator::{Operator, Surroundings},
 };
@@ -148,7 +154,13 @@ impl<'a> Run<'a> {
         self.world(WorldChange::RoleLimit { domain: ids.domain, max_ttl: self.model.max_ttl });
         self.user(Event::Connection(ConnectionChange { object: ids.connection, address: Some(ADDRESS.into()) }));
         self.domain_edit(DomainEdit::Spec(Arc::new(domain_spec(ids))));
-        let authority = Authority { id: AUTHORITY, key: KeyPair(1), root: Root(1), not_after: AUTHORITY_END, state: AuthorityState::Active };
+        let authority = Authority {
+            id: AUTHORITY,
+            key: KeyPair(1),
+            root: Root(1),
+            not_after: AUTHORITY_END,
+            state: AuthorityState::Active,
+        };
         self.domain_edit(DomainEdit::Authority(authority));
         for leader in 0..2 {
             let actor = Actor::Operator(Process { leader, epoch: 0 });
@@ -203,7 +215,8 @@ impl<'a> Run<'a> {
             if let Some(operator) = replica.operator.as_mut().filter(|_| !replica.watch_held) {
                 let fresh = here.identity.clone().map(|identity| (identity, here.version));
                 if operator.cache[slot] != fresh {
-                    let woken = operator.cache[slot].as_ref().map(|(old, _)| prints(old)) != fresh.as_ref().map(|(new, _)| prints(new));
+                    let woken = operator.cache[slot].as_ref().map(|(old, _)| prints(old))
+                        != fresh.as_ref().map(|(new, _)| prints(new));
                     operator.cache[slot] = fresh;
                     if woken {
                         operator.wake[slot] = Some(self.model.now);
@@ -246,19 +259,35 @@ impl<'a> Run<'a> {
         self.user(Event::Identity(IdentityChange { object, uid, change: IdentityEdit::Deleted }));
         if self.model.slots[slot].secret.as_ref().is_some_and(|secret| secret.owned_by_reference) {
             let secret = self.model.slots[slot].secret.take().unwrap();
-            self.kube(Actor::Cluster, Verb::Delete, slot, Outcome::Deleted, Preconditions { version: Some(secret.version), uid: Some(secret.uid) });
+            self.kube(
+                Actor::Cluster,
+                Verb::Delete,
+                slot,
+                Outcome::Deleted,
+                Preconditions { version: Some(secret.version), uid: Some(secret.uid) },
+            );
         }
         self.deliver(slot);
     }
 
     fn kube(&mut self, actor: Actor, verb: Verb, slot: usize, outcome: Outcome, sent: Preconditions) {
         let stored = match outcome {
-            Outcome::Written { .. } => self.model.slots[slot].secret.as_ref().map(|secret| Arc::new(self.model.told(secret))),
+            Outcome::Written { .. } => {
+                self.model.slots[slot].secret.as_ref().map(|secret| Arc::new(self.model.told(secret)))
+            }
             _ => None,
         };
         let object = self.model.slots[slot].target;
-        let request =
-            history::KubeRequest { verb, object, sent, field_manager: "kubectl".into(), force: false, outcome, answer_lost: false, stored };
+        let request = history::KubeRequest {
+            verb,
+            object,
+            sent,
+            field_manager: "kubectl".into(),
+            force: false,
+            outcome,
+            answer_lost: false,
+            stored,
+        };
         self.model.push(actor, Event::Kube(request));
     }
 
@@ -270,7 +299,13 @@ impl<'a> Run<'a> {
         secret.version = version;
         change(&mut secret, &mut self.model);
         self.model.slots[slot].secret = Some(secret);
-        self.kube(Actor::User, Verb::Update, slot, Outcome::Written { before, after: version }, Preconditions::default());
+        self.kube(
+            Actor::User,
+            Verb::Update,
+            slot,
+            Outcome::Written { before, after: version },
+            Preconditions::default(),
+        );
     }
 
     fn disturb(&mut self) {
@@ -280,7 +315,9 @@ impl<'a> Run<'a> {
                 let ttl = self.chance.one_of(&["1h", "2h", "24h", "100h"]);
                 self.edit(slot, |spec| spec.ttl = Some(ttl.to_owned()));
             }
-            1 => self.edit(slot, |spec| spec.services = if spec.services.is_empty() { vec!["api".to_owned()] } else { Vec::new() }),
+            1 => self.edit(slot, |spec| {
+                spec.services = if spec.services.is_empty() { vec!["api".to_owned()] } else { Vec::new() }
+            }),
             2 => {
                 let name = self.chance.one_of(&["x.pay.internal", "y.elsewhere.example", "kubernetes.default.svc"]);
                 self.edit(slot, |spec| spec.dns_names = vec![name.to_owned()]);
@@ -298,7 +335,8 @@ impl<'a> Run<'a> {
             }
             10 => self.edit(slot, |spec| {
                 let retains = spec.secret.deletion_policy == Some(DeletionPolicy::Retain);
-                spec.secret.deletion_policy = Some(if retains { DeletionPolicy::Delete } else { DeletionPolicy::Retain });
+                spec.secret.deletion_policy =
+                    Some(if retains { DeletionPolicy::Delete } else { DeletionPolicy::Retain });
             }),
             11 => self.tamper(slot, |secret, _| secret.key = "somebody's key".to_owned()),
             12 => self.tamper(slot, |secret, _| "nothing".clone_into(&mut secret.roots)),
@@ -361,7 +399,13 @@ impl<'a> Run<'a> {
             ..old
         };
         self.model.slots[slot].secret = Some(foreign);
-        self.kube(Actor::User, Verb::Create, slot, Outcome::Written { before: None, after: version }, Preconditions::default());
+        self.kube(
+            Actor::User,
+            Verb::Create,
+            slot,
+            Outcome::Written { before: None, after: version },
+            Preconditions::default(),
+        );
     }
 
     fn surroundings(&mut self) {
@@ -388,7 +432,14 @@ impl<'a> Run<'a> {
                 self.world(WorldChange::RoleLimit { domain: ids.domain, max_ttl: self.model.max_ttl });
             }
             6 => {
-                let kinds = [Doctoring::Key, Doctoring::Names, Doctoring::Authority, Doctoring::Ca, Doctoring::Validity, Doctoring::Chain];
+                let kinds = [
+                    Doctoring::Key,
+                    Doctoring::Names,
+                    Doctoring::Authority,
+                    Doctoring::Ca,
+                    Doctoring::Validity,
+                    Doctoring::Chain,
+                ];
                 self.model.doctor = Some(self.chance.one_of(&kinds));
             }
             7 => {
@@ -453,7 +504,10 @@ impl<'a> Run<'a> {
         if let Some(holder) = self.holder {
             if self.model.now - self.renewed_at >= GRACE && !self.model.api_up {
                 self.step_down(holder);
-            } else if works(&self.replicas[holder], self.model.now) && self.model.api_up && self.model.now - self.renewed_at < LEASE {
+            } else if works(&self.replicas[holder], self.model.now)
+                && self.model.api_up
+                && self.model.now - self.renewed_at < LEASE
+            {
                 self.hold(holder, LeaseChange::Renewed);
                 return;
             }
@@ -511,14 +565,18 @@ impl<'a> Run<'a> {
         while self.model.now < end {
             // Long ways are walked in steps, so that the lease is renewed and due passes run in time.
             let wake = self.next_wake().unwrap_or(i64::MAX).max(self.model.now + 1);
-            self.model.now = end.min(wake).min(self.model.now + if self.holder.is_some() && self.model.api_up { 3_600 } else { 5 });
+            self.model.now =
+                end.min(wake).min(self.model.now + if self.holder.is_some() && self.model.api_up { 3_600 } else { 5 });
             self.tick();
         }
     }
 
     fn next_wake(&self) -> Option<i64> {
         let wakes = self.replicas.iter().enumerate().filter(|(leader, _)| self.holder == Some(*leader));
-        wakes.filter_map(|(_, replica)| replica.operator.as_ref()).flat_map(|operator| operator.wake.iter().flatten().copied()).min()
+        wakes
+            .filter_map(|(_, replica)| replica.operator.as_ref())
+            .flat_map(|operator| operator.wake.iter().flatten().copied())
+            .min()
     }
 
     fn advance_to_next(&mut self) {
@@ -554,10 +612,14 @@ impl<'a> Run<'a> {
         let replica = &mut self.replicas[leader];
         let Some(operator) = replica.operator.as_mut() else { return };
         let due = operator.wake[slot].is_some_and(|wake| wake <= self.model.now);
-        if !due || (operator.renewed_at.is_none() && !forgets_the_lease) || (replica.paused_until > self.model.now && !forgets_the_lease) {
+        if !due
+            || (operator.renewed_at.is_none() && !forgets_the_lease)
+            || (replica.paused_until > self.model.now && !forgets_the_lease)
+        {
             return;
         }
-        let mut around = Surroundings { domain: &self.domain, chance: &mut self.chance, tally: self.tally, mutant: self.mutant };
+        let mut around =
+            Surroundings { domain: &self.domain, chance: &mut self.chance, tally: self.tally, mutant: self.mutant };
         if operator.pass(slot, &mut self.model, &mut around).is_err() {
             replica.operator = None;
             replica.back_at = self.model.now + RESTART;
@@ -571,7 +633,8 @@ impl<'a> Run<'a> {
         let ids = self.model.ids;
         let model = &mut self.model;
         (model.account, model.service, model.domain, model.terminating) = (true, true, (true, true), false);
-        (model.fence, model.api_up, model.vault, model.doctor, model.max_ttl) = (true, true, VaultMode::Up, None, 7 * 86_400);
+        (model.fence, model.api_up, model.vault, model.doctor, model.max_ttl) =
+            (true, true, VaultMode::Up, None, 7 * 86_400);
         for object in [ids.account, ids.service] {
             self.world(WorldChange::Present { object, present: true });
         }
@@ -584,7 +647,11 @@ impl<'a> Run<'a> {
             self.replicas[leader].paused_until = 0;
         }
         for slot in 0..2 {
-            if self.model.slots[slot].secret.as_ref().is_some_and(|secret| !secret.labelled || secret.immutable || secret.type_ != "kubernetes.io/tls") {
+            if self.model.slots[slot]
+                .secret
+                .as_ref()
+                .is_some_and(|secret| !secret.labelled || secret.immutable || secret.type_ != "kubernetes.io/tls")
+            {
                 let old = self.model.slots[slot].secret.take().unwrap();
                 let sent = Preconditions { version: Some(old.version), uid: Some(old.uid) };
                 self.kube(Actor::User, Verb::Delete, slot, Outcome::Deleted, sent);
@@ -617,15 +684,18 @@ impl<'a> Run<'a> {
     }
 
     fn renewal_is_near(&self) -> bool {
-        self.model.slots.iter().filter_map(|slot| slot.identity.as_ref()?.status.as_ref()?.renew_at.as_ref()).any(|renew_at| {
-            (-3_600..=700).contains(&(renew_at.0.as_second() - self.model.now))
-        })
+        self.model
+            .slots
+            .iter()
+            .filter_map(|slot| slot.identity.as_ref()?.status.as_ref()?.renew_at.as_ref())
+            .any(|renew_at| (-3_600..=700).contains(&(renew_at.0.as_second() - self.model.now)))
     }
 
     fn unsettled(&self) -> Option<String> {
         self.model.slots.iter().filter_map(|slot| slot.identity.as_ref()).find_map(|identity| {
             let status = identity.status.clone().unwrap_or_default();
-            let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            let ready =
+                status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
             let current = status.observed_generation == identity.metadata.generation;
             (!ready || !current).then(|| format!("{:?} did not become ready: {status:?}", identity.metadata.name))
         })

@@ -4,7 +4,9 @@ use countersign_core::api::{ConditionType, Reason, Verdict};
 
 /// A condition type by its name.
 pub fn condition(name: &str) -> Option<ConditionType> {
-    use ConditionType::{Accepted, ExpiringSoon, FieldConflict, Issued, Ready, Reconciling, RenewalOverdue, Stalled, Suspended};
+    use ConditionType::{
+        Accepted, ExpiringSoon, FieldConflict, Issued, Ready, Reconciling, RenewalOverdue, Stalled, Suspended,
+    };
     [Ready, Accepted, Issued, Reconciling, Stalled, Suspended, RenewalOverdue, ExpiringSoon, FieldConflict]
         .into_iter()
         .find(|kind| format!("{kind:?}") == name)

@@ -185,17 +185,21 @@ async fn a_follower_resigns_without_a_write() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_candidate_says_so_and_goes_on_asking() {
-    let server = FakeLeases::default();
-    server.set_fault(Fault::Refuse(403));
-    let candidate = Candidate::start(&server, "a");
-    sleep(s(60)).await;
-    let words = "the API server refuses the leader Lease with status 403";
-    assert_eq!(candidate.health.ready(), [(Check::ApiServer, Some(words.into()))]);
-    assert!(candidate.health.live().iter().all(|(_, trouble)| trouble.is_none()));
-    assert!(!candidate.leadership.may_write());
-    server.set_fault(Fault::None);
-    candidate.leadership.gained().await;
-    assert_eq!(candidate.health.ready(), [(Check::ApiServer, None)]);
+    for (fault, code) in [(Fault::Refuse(403), 403), (Fault::RefuseWrites(403), 403), (Fault::RefuseWrites(404), 404)] {
+        let server = FakeLeases::default();
+        server.set_fault(fault);
+        let candidate = Candidate::start(&server, "a");
+        let words = format!("the API server refuses the leader Lease with status {code}");
+        for _ in 0..30 {
+            sleep(Duration::from_millis(1_999)).await;
+            assert_eq!(candidate.health.ready(), [(Check::ApiServer, Some(words.clone()))], "{fault:?}");
+        }
+        assert!(candidate.health.live().iter().all(|(_, trouble)| trouble.is_none()));
+        assert!(!candidate.leadership.may_write());
+        server.set_fault(Fault::None);
+        candidate.leadership.gained().await;
+        assert_eq!(candidate.health.ready(), [(Check::ApiServer, None)]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

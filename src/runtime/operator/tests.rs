@@ -78,17 +78,29 @@ async fn controllers_run_only_while_leading_and_end_before_the_lease_is_released
     assert_eq!(server.holder(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn it_stops_within_ten_seconds_when_the_api_server_and_the_work_hang() {
+/// Stops a run whose work hangs; the API server hangs from `after` the signal on. Says how long it took.
+async fn stop_with_hanging_work(after: Duration) -> Duration {
     let server = FakeLeases::default();
     let (trigger, shutdown) = Shutdown::manual();
     let run = tokio::spawn(operate(parts(&server, shutdown).await, |_| std::future::pending::<()>()));
     sleep(s(4)).await;
-    server.set_fault(Fault::Hang);
     let told = Instant::now();
     trigger.request();
+    tokio::spawn(async move {
+        sleep(after).await;
+        server.set_fault(Fault::Hang);
+    });
     assert_eq!(run.await.unwrap(), Ended::Stopped);
-    assert!(told.elapsed() < TOTAL, "{:?}", told.elapsed());
+    told.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stops_within_ten_seconds_whenever_the_api_server_hangs() {
+    for after in [s(0), s(2), s(7), s(60)] {
+        let took = stop_with_hanging_work(after).await;
+        assert!(took < TOTAL, "hanging after {after:?} it took {took:?}");
+    }
+    assert!(stop_with_hanging_work(s(7)).await > DRAIN, "the work had its time and the release was tried");
 }
 
 #[tokio::test(start_paused = true)]
