@@ -52,6 +52,10 @@ pub fn server_certificate(name: &str) -> (String, String, KeyPair) {
     (ca_pem, leaf_pem, key)
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
 impl Bao {
     /// A server that is initialised and unsealed.
     pub async fn start() -> Self {
@@ -72,21 +76,36 @@ impl Bao {
         fs::write(file("tls.crt"), leaf_pem).unwrap();
         fs::write(file("tls.key"), key.serialize_pem()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = json!({
-            "disable_mlock": true,
-            "api_addr": format!("https://127.0.0.1:{port}"),
-            "storage": { "inmem": {} },
-            "listener": { "tcp": { "address": format!("127.0.0.1:{port}"), "tls_cert_file": file("tls.crt"),
-                "tls_key_file": file("tls.key") } },
-            "audit": { "file": { "calls": { "options": { "file_path": file("audit.log") } } } },
-        });
-        fs::write(file("config.json"), config.to_string()).unwrap();
+        // In HCL: the JSON form has no way to write an audit device.
+        let config = format!(
+            r#"
+            api_addr = "https://127.0.0.1:{port}"
+            storage "inmem" {{}}
+            listener "tcp" {{
+              address       = "127.0.0.1:{port}"
+              tls_cert_file = "{}"
+              tls_key_file  = "{}"
+            }}
+            audit "file" "calls" {{
+              options {{
+                file_path = "{}"
+              }}
+            }}"#,
+            file("tls.crt"),
+            file("tls.key"),
+            file("audit.log"),
+        );
+        fs::write(file("config.hcl"), config).unwrap();
+        let output = fs::File::create(file("output.log")).unwrap();
         let process = Command::new(binary)
-            .args(["server", "-config", &file("config.json")])
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(file("stderr.log")).unwrap())
+            .args(["server", "-config", &file("config.hcl")])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
             .spawn()
             .unwrap();
+        // Only the test's own client asks for the process's provider; a second install is refused and harmless.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(ca_pem.as_bytes()).unwrap()])
             .no_proxy()
@@ -103,8 +122,8 @@ impl Bao {
     pub async fn initialise(&mut self) {
         let init = json!({ "secret_shares": 1, "secret_threshold": 1 });
         let answer = self.root("POST", "sys/init", &init).await;
-        self.unseal_key = answer["keys"][0].as_str().unwrap().to_owned();
-        self.root_token = answer["root_token"].as_str().unwrap().to_owned();
+        self.unseal_key = text(&answer["keys"][0]);
+        self.root_token = text(&answer["root_token"]);
         self.unseal().await;
     }
 
@@ -173,12 +192,12 @@ impl Bao {
         let deadline = Instant::now() + START;
         while self.http.get(health.clone()).send().await.is_err() {
             let ended = self.process.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "it did not start: {}", self.stderr());
+            assert!(ended.is_none() && Instant::now() < deadline, "it did not start: {}", self.output());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    fn stderr(&self) -> String {
-        fs::read_to_string(self.directory.path().join("stderr.log")).unwrap_or_default()
+    fn output(&self) -> String {
+        fs::read_to_string(self.directory.path().join("output.log")).unwrap_or_default()
     }
 }

@@ -127,7 +127,7 @@ impl log::Log for Logged {
 #[tokio::test]
 async fn no_token_and_no_credential_is_ever_said() {
     let logged = Logged::install();
-    let mut said = String::new();
+    let mut said = Vec::new();
 
     // At a real server: a login whose secret id we know, a refusal, an end.
     let bao = Bao::start().await;
@@ -137,9 +137,9 @@ async fn no_token_and_no_credential_is_ever_said() {
     let secret_id = String::from_utf8(secret_id.expose().to_vec()).unwrap();
     let (real, _) = at_bao(&bao, login);
     real.sign(&allowed(&issuer), now()).await.unwrap();
-    said += &format!("{:?}", real.sign(&allowed("nope"), now()).await);
+    said.push(format!("{:?}", real.sign(&allowed("nope"), now()).await));
     real.stop().await;
-    said += &format!("{:?} {:?}", real.authenticate().await, real.counters());
+    said.push(format!("{:?} {:?}", real.authenticate().await, real.counters()));
 
     // At an impostor, which hands out a token we know and answers every refusal with it.
     let echo = json!({ "errors": ["s.canary-token"], "data": "s.canary-token" });
@@ -156,11 +156,12 @@ async fn no_token_and_no_credential_is_ever_said() {
         .await;
         let (session, _) = session(&settings(&impostor.address, &impostor.ca_pem), login_with("canary-secret-id"));
         let result = session.sign(&allowed("default"), now()).await;
-        said += &format!("{result:?} {}", result.unwrap_err());
+        let failure = result.unwrap_err();
+        said.push(format!("{failure:?} {failure}"));
         assert!(impostor.heads().iter().any(|head| head.contains("s.canary-token")), "the token was used");
     }
 
-    let heard = logged.text();
+    let (heard, said) = (logged.text(), said.join("\n"));
     assert!(heard.contains("hyper") || heard.contains("rustls"), "the libraries were listened to");
     for secret in ["s.canary-token", "canary-accessor", "canary-secret-id", &secret_id] {
         assert!(!heard.contains(secret), "{secret} is in a log line");

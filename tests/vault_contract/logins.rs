@@ -26,10 +26,10 @@ const LOOKUP: &str = "auth/token/lookup-self";
 /// A JWT of `claims`, signed with `key`.
 fn jwt(key: &KeyPair, claims: &Value) -> String {
     let encode = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
-    let signed = format!("{}.{}", encode(&json!({ "alg": "ES256", "typ": "JWT" })), encode(claims));
+    let text = format!("{}.{}", encode(&json!({ "alg": "ES256", "typ": "JWT" })), encode(claims));
     let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.serialize_der()).unwrap();
-    let signature = signer.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
-    format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+    let signature = signer.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+    format!("{text}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
 }
 
 /// A session that logs in with JWTs of `key` for `audience`, and how many it made.

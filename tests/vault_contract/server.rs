@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     bao::Bao,
-    setup::{SIGN_ONLY, allowed, app_role, at_bao, now, pki, session, settings, token},
+    setup::{NEW_ROOT, SIGN_ONLY, allowed, app_role, at_bao, now, pki, session, settings, token},
 };
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn the_connections_namespace_is_used() {
     bao.root("POST", "sys/namespaces/team-a", &json!({})).await;
     bao.root_in("team-a", "POST", "sys/mounts/pki_int", &json!({ "type": "pki" })).await;
     let root = json!({ "common_name": "root", "ttl": "1h", "key_type": "ec" });
-    let answer = bao.root_in("team-a", "POST", "pki_int/root/generate/internal", &root).await;
+    let answer = bao.root_in("team-a", "POST", &format!("pki_int/{NEW_ROOT}"), &root).await;
 
     let mut inside = settings(&bao.address, &bao.ca_pem);
     inside.namespace = Some("team-a".parse().unwrap());

@@ -102,10 +102,13 @@ pub async fn pki(bao: &Bao, ttl: &str) -> String {
     another_root(bao, ttl).await
 }
 
+/// Below a PKI mount: makes a root whose key stays there.
+pub const NEW_ROOT: &str = "root/generate/internal";
+
 /// One more root in `pki_int`; returns its issuer id.
 pub async fn another_root(bao: &Bao, ttl: &str) -> String {
     let root = json!({ "common_name": "root", "ttl": ttl, "key_type": "ec" });
-    let answer = bao.root("POST", "pki_int/root/generate/internal", &root).await;
+    let answer = bao.root("POST", &format!("pki_int/{NEW_ROOT}"), &root).await;
     answer["data"]["issuer_id"].as_str().unwrap().to_owned()
 }
 
