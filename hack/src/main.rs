@@ -7,7 +7,9 @@ mod chart;
 mod cluster;
 mod crds;
 mod docs;
+mod image;
 mod oci;
+mod openbao;
 mod pki;
 mod process;
 
@@ -28,6 +30,10 @@ struct Cli {
 enum Command {
     /// A complete Kubernetes cluster on this machine, built from package registries alone
     Cluster(cluster::ClusterArgs),
+    /// Pack images as OCI layout tars, without Docker
+    Image(image::ImageArgs),
+    /// A real OpenBao server beside a local cluster
+    Openbao(openbao::OpenbaoArgs),
     /// Writes everything that is generated: CRDs, chart templates, reference pages
     Crds {
         /// Change nothing; fail if anything would change
@@ -50,6 +56,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let cache = cli.cache.resolve()?;
     match cli.command {
         Command::Cluster(args) => cluster::main(args, &cache),
+        Command::Image(args) => image::main(&args, &cache),
+        Command::Openbao(args) => openbao::main(&args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),
     }
 }

@@ -3,7 +3,7 @@
 //! Must not know which daemons there are nor their order: that is `up.rs`.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ impl<'a> Launch<'a> {
     /// Starts a daemon in a session of its own, logging to a file, and records it.
     pub fn start(&self, daemon: Daemon) -> Result<Started> {
         let command = self.site.command(&self.bin.join(daemon.name));
-        let (child, process) = spawn(command, &daemon.env, &daemon.args, self.run, daemon.name, self.site)?;
+        let (child, process) = self.spawn(command, &daemon)?;
         Ok(Started { daemon, child, process })
     }
 
@@ -122,6 +122,11 @@ impl<'a> Launch<'a> {
         println!("{:7} ms  {what}", self.start.elapsed().as_millis());
     }
 
+    fn spawn(&self, command: Command, daemon: &Daemon) -> Result<(Child, Process)> {
+        let record = self.run.pids().join(daemon.name);
+        spawn(command, &daemon.env, &daemon.args, &self.run.log(daemon.name), &record, self.site)
+    }
+
     fn is_healthy(&self, health: &Health, process: Process) -> bool {
         match health {
             Health::File(path) => path.exists(),
@@ -135,31 +140,31 @@ impl<'a> Launch<'a> {
     }
 
     fn log_end(&self, name: &str) -> String {
-        let path = log_path(self.run, name);
+        let path = self.run.log(name);
         let text = fs::read(&path).unwrap_or_default();
         format!("the end of {}:\n{}", path.display(), tail(&String::from_utf8_lossy(&text), 30))
     }
 }
 
-/// Starts `command` detached, with only the given environment, its output in the log `name`; records it as `name`.
+/// Starts `command` detached, with only the given environment and its output in `log`; records it in `record`.
 pub fn spawn(
     command: Command,
     env: &[(&'static str, String)],
     args: &[String],
-    run: &Run,
-    name: &str,
+    log: &Path,
+    record: &Path,
     site: Site,
 ) -> Result<(Child, Process)> {
-    let log = log_path(run, name);
-    let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     // A session of its own: neither Ctrl-C nor a closed terminal reaches the daemon.
     let mut detached = Command::new("setsid");
     detached.arg(command.get_program()).args(command.get_args()).args(args);
     detached.env_clear().envs(env.iter().map(|(name, value)| (name, value)));
     detached.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
-    let child = detached.spawn().with_context(|| format!("cannot start {name}"))?;
-    let process = recorded(&child, site).with_context(|| format!("{name} ended at once; see {}", log.display()))?;
-    process.write(&run.pids().join(name))?;
+    let child = detached.spawn().with_context(|| format!("cannot start {program}"))?;
+    let process = recorded(&child, site).with_context(|| format!("{program} ended at once; see {}", log.display()))?;
+    process.write(record)?;
     Ok((child, process))
 }
 
@@ -177,10 +182,6 @@ fn recorded(child: &Child, site: Site) -> Option<Process> {
             found.ok().and(inner)
         }
     }
-}
-
-fn log_path(run: &Run, name: &str) -> PathBuf {
-    run.logs().join(format!("{name}.log"))
 }
 
 /// A table of the network namespace that `process` is in; readable from outside.

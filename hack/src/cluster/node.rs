@@ -71,11 +71,11 @@ fn hold_namespaces(run: &Run) -> Result<Process> {
     // The first process of the namespace must reap orphans for ever: a shell that waits does just that.
     command.args(["sh", "-c", "sleep infinity & wait"]);
     let env = [("PATH", SEARCH_PATH.to_owned())];
-    let (mut child, outer) = spawn(command, &env, &[], run, OUTER, Site::Host)?;
+    let (mut child, outer) = spawn(command, &env, &[], &run.log(OUTER), &run.pids().join(OUTER), Site::Host)?;
     let mut holder = None;
     poll(Duration::from_secs(10), || {
         if let Some(status) = child.try_wait()? {
-            bail!("cannot make namespaces: unshare ended ({status}); see {}/{OUTER}.log", run.logs().display());
+            bail!("cannot make namespaces: unshare ended ({status}); see {}", run.log(OUTER).display());
         }
         // Only once the shell runs is the node's own /proc in place.
         let ready = |holder: Process| {

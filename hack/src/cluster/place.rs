@@ -135,6 +135,11 @@ impl Run {
         self.dir.join("logs")
     }
 
+    /// The log of one process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
     /// Keys, certificates and kubeconfigs of the control plane.
     pub fn pki(&self) -> PathBuf {
         self.dir.join("pki")

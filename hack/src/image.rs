@@ -1,0 +1,237 @@
+//! `cargo xtask image`: static release binaries, packed as images without Docker.
+//!
+//! The `Dockerfile` at the top of the clone makes the same operator image with a builder container.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::cache::{Cache, repository};
+use crate::oci;
+use crate::process::{capture, find, succeeds};
+
+/// Arguments of `cargo xtask image`.
+#[derive(Debug, clap::Args)]
+pub struct ImageArgs {
+    /// Which images
+    #[arg(value_enum, default_value = "countersign")]
+    images: Vec<Image>,
+}
+
+/// An image made from a binary of this workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Image {
+    /// The operator
+    Countersign,
+    /// The example workload
+    Shop,
+}
+
+/// Builds and packs the images and prints where they lie.
+pub fn main(args: &ImageArgs, cache: &Cache) -> Result<()> {
+    for image in &args.images {
+        let path = pack(*image, cache)?;
+        println!("{} in {}", image.reference(), path.display());
+    }
+    Ok(())
+}
+
+/// Builds one image; the returned tar goes to `cargo xtask cluster images`.
+pub fn pack(image: Image, cache: &Cache) -> Result<PathBuf> {
+    let binary = build(image.name(), Target::choose()?)?;
+    let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let program = oci::Entry::Program { path: format!("/{}", image.name()), content };
+    let packed = oci::pack(&[program], &image.config())?;
+    let folder = cache.images();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join(format!("{}.tar", image.name()));
+    fs::write(&path, packed).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+impl Image {
+    /// Name of the package, its binary and its tar.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Countersign => "countersign",
+            Self::Shop => "shop",
+        }
+    }
+
+    /// The reference that chart and manifests use by default, so that a loaded image needs no override.
+    fn reference(self) -> String {
+        format!("ghcr.io/countersign-dev/{}:{VERSION}", self.name())
+    }
+
+    fn config(self) -> oci::Config {
+        let mut labels = BTreeMap::from([
+            ("org.opencontainers.image.title".to_owned(), self.name().to_owned()),
+            ("org.opencontainers.image.source".to_owned(), env!("CARGO_PKG_REPOSITORY").to_owned()),
+            ("org.opencontainers.image.version".to_owned(), VERSION.to_owned()),
+            ("org.opencontainers.image.licenses".to_owned(), env!("CARGO_PKG_LICENSE").to_owned()),
+        ]);
+        if let Some(revision) = revision() {
+            labels.insert("org.opencontainers.image.revision".to_owned(), revision);
+        }
+        oci::Config {
+            reference: self.reference(),
+            entrypoint: vec![format!("/{}", self.name())],
+            command: match self {
+                Self::Countersign => vec!["run".to_owned()],
+                Self::Shop => Vec::new(),
+            },
+            user: "65532:65532".to_owned(),
+            labels,
+        }
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit of the clone; a source archive has none.
+fn revision() -> Option<String> {
+    let head = capture(Command::new("git").arg("-C").arg(repository()).args(["rev-parse", "HEAD"])).ok()?;
+    Some(head.trim().to_owned())
+}
+
+/// What a static binary is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// musl, as in releases
+    Musl,
+    /// glibc linked statically: runs the same, but is no release
+    Glibc,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Musl => "x86_64-unknown-linux-musl",
+            Self::Glibc => "x86_64-unknown-linux-gnu",
+        })
+    }
+}
+
+impl Target {
+    /// musl where its parts are there or can be fetched; else glibc, with a notice.
+    fn choose() -> Result<Self> {
+        let mut add = Command::new("rustup");
+        add.current_dir(repository()).args(["target", "add", "x86_64-unknown-linux-musl"]);
+        if !succeeds(&mut add) {
+            println!("notice: rustup cannot add the musl target; building against glibc instead, which is no release");
+            return Ok(Self::Glibc);
+        }
+        if find("musl-gcc").is_none() {
+            if !rustix::process::geteuid().is_root() {
+                bail!("musl-gcc is missing; install the Debian package musl-tools");
+            }
+            capture(Command::new("apt-get").args(["install", "-y", "-q", "musl-tools"]))
+                .context("cannot install the Debian package musl-tools")?;
+        }
+        Ok(Self::Musl)
+    }
+
+    fn flags(self, remap: &[(String, &str)]) -> String {
+        let remap = remap.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}"));
+        let linked = match self {
+            Self::Musl => None,
+            Self::Glibc => Some("-Ctarget-feature=+crt-static".to_owned()),
+        };
+        // The separator of CARGO_ENCODED_RUSTFLAGS: paths may contain spaces.
+        remap.chain(linked).collect::<Vec<_>>().join("\u{1f}")
+    }
+}
+
+/// Builds the static release binary of a package and returns its path.
+fn build(package: &str, target: Target) -> Result<PathBuf> {
+    let metadata = metadata()?;
+    // The same bytes from any folder: no path of this machine stays in the binary.
+    let remap =
+        [(metadata.workspace_root, "/src"), (cargo_home(), "/cargo"), (metadata.target_directory, "/target")];
+    let c_flags = remap.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect::<Vec<_>>().join(" ");
+    let triple = target.to_string();
+    let underscored = triple.replace('-', "_");
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(repository()).args(["build", "--locked", "--release", "--message-format=json-render-diagnostics"]);
+    cargo.args(["--target", &triple, "--package", package, "--bin", package]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", target.flags(&remap)).env("SOURCE_DATE_EPOCH", "0");
+    cargo.env(format!("CFLAGS_{underscored}"), c_flags);
+    if target == Target::Musl {
+        cargo.env(format!("CC_{underscored}"), "musl-gcc");
+    }
+    // Progress and errors go straight to the terminal; only the messages are read.
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("cannot build {package} for {triple}");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    executable(&messages, package).with_context(|| format!("cargo built no executable of {package}"))
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    workspace_root: String,
+    target_directory: String,
+}
+
+fn metadata() -> Result<Metadata> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(repository()).args(["metadata", "--format-version", "1", "--no-deps", "--locked"]);
+    serde_json::from_str(&capture(&mut cargo)?).context("cargo described the workspace in an unknown form")
+}
+
+/// The folder of downloaded crates: two above the binaries it installs, which is where `cargo` is found.
+fn cargo_home() -> String {
+    let registry = Path::new(env!("CARGO")).ancestors().find(|path| path.join("registry").is_dir());
+    registry.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// The executable of `package` among cargo's messages, one JSON object a line.
+fn executable(messages: &str, package: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Artifact {
+        target: Named,
+        executable: PathBuf,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
+    artifacts.into_iter().find(|artifact| artifact.target.name == package).map(|artifact| artifact.executable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_runs_without_root_and_with_its_default_command() {
+        let config = Image::Countersign.config();
+        assert_eq!(config.entrypoint, ["/countersign"]);
+        assert_eq!(config.command, ["run"]);
+        assert_eq!(config.user, "65532:65532");
+        assert_eq!(config.labels["org.opencontainers.image.version"], VERSION);
+    }
+
+    #[test]
+    fn flags_hide_paths_and_link_statically() {
+        let remap = [("/home/a b".to_owned(), "/src")];
+        assert_eq!(Target::Musl.flags(&remap), "--remap-path-prefix=/home/a b=/src");
+        assert!(Target::Glibc.flags(&remap).ends_with("\u{1f}-Ctarget-feature=+crt-static"));
+    }
+
+    #[test]
+    fn the_executable_is_found_among_libraries() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"countersign\"},\"executable\":null}\n\
+                        not json\n\
+                        {\"target\":{\"name\":\"countersign\"},\"executable\":\"/t/countersign\"}\n";
+        assert_eq!(executable(messages, "countersign"), Some("/t/countersign".into()));
+        assert_eq!(executable(messages, "shop"), None);
+    }
+}
