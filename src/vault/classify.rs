@@ -244,5 +244,4 @@ fn tls_words(error: &rustls::Error) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "classify_tests.rs"]
 mod tests;

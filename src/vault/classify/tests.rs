@@ -1,3 +1,5 @@
+//! One table or test for each arm of the classification.
+
 use http::StatusCode;
 use zeroize::Zeroizing;
 
