@@ -16,7 +16,7 @@ use std::{fs, path::Path};
 use countersign_core::api::{SCHEMA_HASH, all_crds, crd_files};
 use serde_json::{Value, json};
 
-use bad_input::{Input, cases, judge::judge};
+use bad_input::{Input, cases, judge::Judge};
 
 /// The files as `cargo xtask crds` writes them.
 fn written_files() -> Vec<(String, String)> {
@@ -59,7 +59,7 @@ fn they_fit_into_a_request_and_a_release() {
 }
 
 #[test]
-fn the_hash_follows_the_schema_and_nothing_else() {
+fn each_carries_a_hash_of_its_own() {
     let hashes: Vec<_> =
         all_crds().iter().map(|crd| crd.metadata.annotations.as_ref().unwrap()[SCHEMA_HASH].clone()).collect();
     assert!(hashes.iter().all(|hash| hash.len() == 64));
@@ -183,13 +183,171 @@ fn every_rule_has_its_own_words() {
 
 #[test]
 fn the_schemas_judge_every_case_as_expected() {
-    let (crds, cases) = (all_crds(), cases());
+    let (judge, cases) = (Judge::new(&all_crds()), cases());
     let wrong: Vec<_> = cases
         .iter()
-        .filter_map(|case| case.check(&judge(&crds, &case.input)).err().map(|why| format!("{}: {why}", case.name)))
+        .filter_map(|case| case.check(&judge.judge(&case.input)).err().map(|why| format!("{}: {why}", case.name)))
         .collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert!(cases.len() > 150, "only {} cases were found", cases.len());
+}
+
+/// Texts of all sorts; each is tried as a value of each field below.
+const TEXTS: &[&str] = &[
+    "",
+    " ",
+    ".",
+    "..",
+    "*",
+    "*.*",
+    "*.com",
+    "*.pay.internal",
+    "a.*.b",
+    "*.*.a.b",
+    "a*.b.c",
+    "api",
+    "API",
+    "a.b",
+    "a..b",
+    ".a",
+    "a.",
+    "-a",
+    "a-",
+    "a_b",
+    "a/b",
+    "a//b",
+    "/a",
+    "a/",
+    "a/../b",
+    "./a",
+    "a/./b",
+    "sys",
+    "sys/mounts",
+    "auth/token",
+    "identity",
+    "cubbyhole/a",
+    "system",
+    "pki_int",
+    "r?x=1",
+    "r#",
+    "%2e%2e",
+    "a b",
+    "a\n",
+    "a\0",
+    "ä",
+    "аpp.example",
+    "a/b/c/d/e/f/g/h",
+    "a/b/c/d/e/f/g/h/i",
+    "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p",
+    "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q",
+    "10.0.0.7",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "010.0.0.1",
+    "1.2.3",
+    "::",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "ff02::1",
+    "2001:db8::7",
+    "2001:DB8::7",
+    "::ffff:1.2.3.4",
+    "10.0.0.0/8",
+    "10.0.0.1/8",
+    "10.0.0.0/08",
+    "10.0.0.0/33",
+    "0.0.0.0/0",
+    "::/0",
+    "2001:db8::/32",
+    "2001:DB8::/32",
+    "::ffff:1.2.3.0/120",
+    "1h",
+    "90m",
+    "24h",
+    "1h30m",
+    "59m",
+    "2160h",
+    "2161h",
+    "-1h",
+    "1d",
+    "1.5h",
+    "10",
+    "1ns",
+    "1e9h",
+    "999999h",
+    "1000000h",
+    "3600s",
+    "3600000ms",
+    "h",
+];
+
+#[test]
+fn core_reads_exactly_what_the_schemas_accept() {
+    use countersign_core::value::{lifetime, names, spiffe::SpiffeId, vault_path};
+    let judge = Judge::new(&all_crds());
+    let object = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "countersign.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": "main", "namespace": "default"}, "spec": spec,
+        })
+    };
+    let identity = |field: &str, value: Value| {
+        let mut spec = json!({"trustDomain": "prod", "serviceAccountName": "api", "secret": {"name": "api-tls"}});
+        spec[field] = value;
+        object("ServiceIdentity", spec)
+    };
+    let domain = |name: &str, vault: Value, allow: Value| {
+        object("TrustDomain", json!({"name": name, "issuer": {"vault": vault}, "allow": [allow]}))
+    };
+    let pki = |mount: &str, role: &str| json!({"connection": "main", "mount": mount, "role": role});
+    let plain = || pki("pki", "workload");
+    let everywhere = || json!({"namespaces": {"all": true}});
+    let allowing = |field: &str, text: &str| {
+        let mut allow = everywhere();
+        allow[field] = json!([text]);
+        domain("prod.example", plain(), allow)
+    };
+    let connection = |namespace: &str| {
+        let login = json!({"token": {"secret": {"name": "token", "key": "token"}}});
+        let address = "https://bao.infra.svc";
+        let spec =
+            json!({"address": address, "vaultNamespace": namespace, "tls": {"systemRoots": true}, "auth": login});
+        object("VaultConnection", spec)
+    };
+    let hours = |text: &str| lifetime::parse(text).is_some_and(|ttl| (3_600..=2_160 * 3_600).contains(&ttl.as_secs()));
+    let mut wrong = Vec::new();
+    for &text in TEXTS {
+        let opinions = [
+            ("serviceAccountName", identity("serviceAccountName", json!(text)), names::is_subdomain(text)),
+            ("services", identity("services", json!([text])), names::is_label(text)),
+            ("dnsNames", identity("dnsNames", json!([text])), names::dns_name(text).is_ok()),
+            ("ipAddresses", identity("ipAddresses", json!([text])), names::unicast_address(text).is_some()),
+            ("ttl", identity("ttl", json!(text)), hours(text)),
+            ("name", domain(text, plain(), everywhere()), SpiffeId::new(text, "pay", "api").is_ok()),
+            (
+                "mount",
+                domain("prod.example", pki(text, "workload"), everywhere()),
+                text.parse::<vault_path::VaultPath>().is_ok(),
+            ),
+            (
+                "role",
+                domain("prod.example", pki("pki", text), everywhere()),
+                text.parse::<vault_path::Segment>().is_ok(),
+            ),
+            ("vaultNamespace", connection(text), text.parse::<vault_path::VaultNamespace>().is_ok()),
+            ("allow.dnsNames", allowing("dnsNames", text), names::dns_name(text).is_ok()),
+            ("allow.ipRanges", allowing("ipRanges", text), text.parse::<names::Cidr>().is_ok()),
+        ];
+        for (field, object, core) in opinions {
+            let schema = judge.judge(&Input::Create(object));
+            if schema.is_ok() != core {
+                wrong.push(format!("{field} {text:?}: core says {core}, the schema {schema:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -203,10 +361,10 @@ fn a_status_that_is_not_written_yet_says_so() {
 #[test]
 fn the_wire_types_read_every_object_that_is_accepted() {
     use countersign_core::api::{ServiceIdentity, TrustDomain, VaultConnection};
-    let crds = all_crds();
+    let judge = Judge::new(&all_crds());
     for case in cases() {
         let (Input::Create(object) | Input::Update { new: object, .. }) = &case.input else { continue };
-        let Ok(stored) = judge(&crds, &case.input) else { continue };
+        let Ok(stored) = judge.judge(&case.input) else { continue };
         let read = match object["kind"].as_str().unwrap() {
             "VaultConnection" => serde_json::from_value::<VaultConnection>(stored.clone()).map(|read| json!(read)),
             "TrustDomain" => serde_json::from_value::<TrustDomain>(stored.clone()).map(|read| json!(read)),

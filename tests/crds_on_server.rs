@@ -32,7 +32,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use bad_input::{Case, Input, cases, judge::judge};
+use bad_input::{Case, Input, cases, judge::Judge};
 
 /// A server answers by the schema it had before until its handlers are exchanged.
 const UNTIL_SERVED: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ async fn a_real_server_judges_every_case_as_expected() {
     install(&client, &crds).await;
     let deadline = Instant::now() + UNTIL_SERVED;
 
-    let cases = cases();
+    let (judge, cases) = (Judge::new(&crds), cases());
     let mut wrong = Vec::new();
     for case in &cases {
         let mut outcome = case.check(&send(&client, &crds, case).await);
@@ -52,7 +52,7 @@ async fn a_real_server_judges_every_case_as_expected() {
             tokio::time::sleep(Duration::from_millis(200)).await;
             outcome = case.check(&send(&client, &crds, case).await);
         }
-        let local = case.check(&judge(&crds, &case.input));
+        let local = case.check(&judge.judge(&case.input));
         wrong.extend(outcome.err().map(|why| format!("{} on the server: {why}", case.name)));
         wrong.extend(local.err().map(|why| format!("{} by the schemas alone: {why}", case.name)));
     }

@@ -9,7 +9,10 @@ use std::{fmt, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{api::Reason, next::jittered};
+use crate::{
+    api::{ConditionType, Finding, Reason, Verdict},
+    next::jittered,
+};
 
 /// What kind of trouble it is; decides when we try again and what the status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +61,17 @@ impl Failure {
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// What kstatus says of it: work goes on by itself, or a person must act.
+    pub fn progress(&self) -> Option<Finding> {
+        let kind = match self.class {
+            Class::Invalid | Class::Denied | Class::Bug => ConditionType::Stalled,
+            Class::Waiting | Class::Throttled | Class::Unavailable => ConditionType::Reconciling,
+            // A lost race is over before anybody could read about it.
+            Class::Conflict => return None,
+        };
+        Some(Finding::new(kind, Verdict::True, self.reason, self.message.clone()))
     }
 
     /// How long to wait before try number `attempts + 1` (`attempts` ≥ 1) of the object `uid`.

@@ -5,7 +5,7 @@
 
 use jsonschema::{Draft, error::ValidationErrorKind};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube_core::cel::Validator;
+use kube_core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Value, json};
 
 use super::Input;
@@ -13,15 +13,119 @@ use super::Input;
 /// Annotations of one object, keys and values together.
 const ANNOTATION_BYTES: usize = 256 * 1024;
 
-/// The verdict on a case: the object as it would be stored, or the words of the refusal.
-pub fn judge(crds: &[CustomResourceDefinition], input: &Input) -> Result<Value, String> {
-    match input {
-        Input::Create(object) => admit(crds, object, None),
-        Input::Update { old, new } => {
-            admit(crds, old, None).map_err(|words| format!("the old object is refused: {words}"))?;
-            admit(crds, new, Some(old))
+/// Knows the CRDs, compiled once.
+pub struct Judge(Vec<Kind>);
+
+struct Kind {
+    name: String,
+    schema: Value,
+    openapi: jsonschema::Validator,
+    rules: CompiledSchema,
+    has_status: bool,
+}
+
+impl Judge {
+    /// A judge of objects of these kinds.
+    pub fn new(crds: &[CustomResourceDefinition]) -> Self {
+        Self(crds.iter().map(Kind::new).collect())
+    }
+
+    /// The verdict on a case: the object as it would be stored, or the words of the refusal.
+    pub fn judge(&self, input: &Input) -> Result<Value, String> {
+        match input {
+            Input::Create(object) => self.admit(object, None),
+            Input::Update { old, new } => {
+                self.admit(old, None).map_err(|words| format!("the old object is refused: {words}"))?;
+                self.admit(new, Some(old))
+            }
+            Input::Raw(text) => self.admit(&parse(text)?, None),
         }
-        Input::Raw(text) => admit(crds, &parse(text)?, None),
+    }
+
+    fn admit(&self, object: &Value, old: Option<&Value>) -> Result<Value, String> {
+        let name = object["kind"].as_str().unwrap_or_default();
+        let kind = self.0.iter().find(|kind| kind.name == name).ok_or_else(|| format!("no kind {name:?}"))?;
+        kind.admit(object, old)
+    }
+}
+
+impl Kind {
+    fn new(crd: &CustomResourceDefinition) -> Self {
+        let version = &crd.spec.versions[0];
+        let schema = json!(version.schema.as_ref().unwrap().open_api_v3_schema);
+        Self {
+            name: crd.spec.names.kind.clone(),
+            openapi: jsonschema::options().with_draft(Draft::Draft7).build(&schema).unwrap(),
+            rules: compile_schema(&schema),
+            has_status: version.subresources.as_ref().is_some_and(|subresources| subresources.status.is_some()),
+            schema,
+        }
+    }
+
+    fn admit(&self, object: &Value, old: Option<&Value>) -> Result<Value, String> {
+        let mut unknown = Vec::new();
+        unknown_fields(&self.schema, object, "", &mut unknown);
+        refuse_if_any(&unknown)?;
+
+        let mut object = object.clone();
+        if let (true, Some(members)) = (self.has_status, object.as_object_mut()) {
+            members.remove("status"); // the main endpoint does not write it
+        }
+        drop_nulls(&mut object);
+
+        let (mut findings, stops) = self.openapi(&object);
+        findings.extend(annotations(&object));
+        if !stops {
+            let broken = Validator::new().validate_compiled(&self.rules, &object, old).err().into_iter().flatten();
+            findings.extend(broken.map(|error| format!("{}: Invalid value: {}", error.field_path, error.message)));
+        }
+        refuse_if_any(&findings)?;
+        Ok(object)
+    }
+
+    /// The findings of OpenAPI in the server's words, and whether one of them keeps it from evaluating rules.
+    fn openapi(&self, object: &Value) -> (Vec<String>, bool) {
+        let mut stops = false;
+        let findings = self
+            .openapi
+            .iter_errors(object)
+            .map(|error| {
+                let path = field_path(error.instance_path().as_str());
+                match error.kind() {
+                    ValidationErrorKind::Required { property } => {
+                        stops = true;
+                        let name = property.as_str().unwrap_or_default();
+                        format!("{path}.{name}: Required value")
+                    }
+                    ValidationErrorKind::Type { .. } => {
+                        stops = true;
+                        let wanted = self.schema.pointer(error.schema_path().as_str()).and_then(Value::as_str);
+                        format!("{path}: Invalid value: in body must be of type {}", wanted.unwrap_or_default())
+                    }
+                    ValidationErrorKind::MaxItems { limit } | ValidationErrorKind::MaxProperties { limit } => {
+                        stops = true;
+                        format!("{path}: Too many: must have at most {limit} items")
+                    }
+                    ValidationErrorKind::MaxLength { limit } => {
+                        stops = true;
+                        format!("{path}: Too long: may not be more than {limit} bytes")
+                    }
+                    ValidationErrorKind::Enum { options } => {
+                        stops = true;
+                        let options: Vec<_> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
+                        format!("{path}: Unsupported value: supported values: {}", options.join(", "))
+                    }
+                    ValidationErrorKind::Minimum { limit } => {
+                        format!("{path}: Invalid value: should be greater than or equal to {limit}")
+                    }
+                    ValidationErrorKind::Maximum { limit } => {
+                        format!("{path}: Invalid value: should be less than or equal to {limit}")
+                    }
+                    other => format!("{path}: Invalid value: {}", other.keyword()),
+                }
+            })
+            .collect();
+        (findings, stops)
     }
 }
 
@@ -33,35 +137,6 @@ fn parse(text: &str) -> Result<Value, String> {
         }
         other => other.to_string(),
     })
-}
-
-fn admit(crds: &[CustomResourceDefinition], object: &Value, old: Option<&Value>) -> Result<Value, String> {
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let crd = crds.iter().find(|crd| crd.spec.names.kind == kind).ok_or_else(|| format!("no kind {kind:?}"))?;
-    let version = crd.spec.versions.first().ok_or("no version")?;
-    let schema = json!(version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()));
-
-    let mut unknown = Vec::new();
-    unknown_fields(&schema, object, "", &mut unknown);
-    refuse_if_any(&unknown)?;
-
-    let mut object = object.clone();
-    if version.subresources.as_ref().is_some_and(|subresources| subresources.status.is_some())
-        && let Some(members) = object.as_object_mut()
-    {
-        members.remove("status"); // the main endpoint does not write it
-    }
-
-    drop_nulls(&mut object);
-
-    let (mut findings, stops) = openapi(&schema, &object);
-    findings.extend(annotations(&object));
-    if !stops {
-        let broken = Validator::new().validate(&schema, &object, old).err().into_iter().flatten();
-        findings.extend(broken.map(|error| format!("{}: Invalid value: {}", error.field_path, error.message)));
-    }
-    refuse_if_any(&findings)?;
-    Ok(object)
 }
 
 fn refuse_if_any(findings: &[String]) -> Result<(), String> {
@@ -101,51 +176,6 @@ fn drop_nulls(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
     }
-}
-
-/// The findings of OpenAPI in the server's words, and whether one of them keeps it from evaluating rules.
-fn openapi(schema: &Value, object: &Value) -> (Vec<String>, bool) {
-    let validator = jsonschema::options().with_draft(Draft::Draft7).build(schema).unwrap();
-    let mut stops = false;
-    let findings = validator
-        .iter_errors(object)
-        .map(|error| {
-            let path = field_path(error.instance_path().as_str());
-            match error.kind() {
-                ValidationErrorKind::Required { property } => {
-                    stops = true;
-                    let name = property.as_str().unwrap_or_default();
-                    format!("{path}.{name}: Required value")
-                }
-                ValidationErrorKind::Type { .. } => {
-                    stops = true;
-                    let wanted = schema.pointer(error.schema_path().as_str()).and_then(Value::as_str);
-                    format!("{path}: Invalid value: in body must be of type {}", wanted.unwrap_or_default())
-                }
-                ValidationErrorKind::MaxItems { limit } | ValidationErrorKind::MaxProperties { limit } => {
-                    stops = true;
-                    format!("{path}: Too many: must have at most {limit} items")
-                }
-                ValidationErrorKind::MaxLength { limit } => {
-                    stops = true;
-                    format!("{path}: Too long: may not be more than {limit} bytes")
-                }
-                ValidationErrorKind::Enum { options } => {
-                    stops = true;
-                    let options: Vec<_> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
-                    format!("{path}: Unsupported value: supported values: {}", options.join(", "))
-                }
-                ValidationErrorKind::Minimum { limit } => {
-                    format!("{path}: Invalid value: should be greater than or equal to {limit}")
-                }
-                ValidationErrorKind::Maximum { limit } => {
-                    format!("{path}: Invalid value: should be less than or equal to {limit}")
-                }
-                other => format!("{path}: Invalid value: {}", other.keyword()),
-            }
-        })
-        .collect();
-    (findings, stops)
 }
 
 fn annotations(object: &Value) -> Option<String> {

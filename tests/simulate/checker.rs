@@ -149,6 +149,7 @@ struct Findings {
 
 impl Findings {
     /// Counts one judgement of `invariant` and records a violation unless it `holds`.
+    #[inline]
     fn judge(&mut self, invariant: Invariant, entry: &Entry, holds: bool, why: &'static str) {
         if let Some(times) = self.judged.get_mut(invariant as usize) {
             *times += 1;

@@ -3,6 +3,15 @@
 //! The simulator writes a [`History`], the checker judges it. Neither the operator's decisions nor
 //! its types occur here; only the closed words of the API do. Everything that is repeated in a run
 //! (names, leaves, stored contents) is behind an id or an `Arc`, so that an entry is cheap.
+//!
+//! Whoever writes a history records more than writes, because judgement rests on it:
+//! - every read of a target and of an embedded authority's Secret, also the failed ones;
+//! - every start and end of a process, and the leader lease (with renewals, unless
+//!   [`Settings::lease_seconds`] is none);
+//! - that ServiceAccounts and Services exist: until told so, they do not;
+//! - when faults are injected ([`Mark::FaultsBegin`]) and when the world is cut off
+//!   ([`WorldChange::Vault`], [`WorldChange::ApiServer`]): lateness is excused by nothing else;
+//! - the authorities of a domain as soon as they are known, and the end of the run ([`Mark::End`]).
 
 mod events;
 mod facts;
@@ -30,6 +39,9 @@ pub struct Settings {
     pub cluster_domain: Text,
     /// Whether the processes elect a leader; without it two may write at once.
     pub election: bool,
+    /// How long the leader lease holds after it was last renewed; none if the run records no renewals, so that it
+    /// holds until it is taken or released.
+    pub lease_seconds: Option<i64>,
     /// Whether the Guarded rights profile is used, where no Secret is touched unless the fence holds.
     pub guarded: bool,
     /// D: within how many seconds status must tell the truth (30 s at scale 1).
@@ -49,6 +61,7 @@ impl Default for Settings {
             operator_namespace: "countersign-system".into(),
             cluster_domain: "cluster.local".into(),
             election: true,
+            lease_seconds: Some(15),
             guarded: true,
             truth_within: 30,
             grace: 60,

@@ -1,6 +1,91 @@
-//! The simulator: the operator's decisions against model servers, and an independent judge of what came of it.
+//! The simulator: the operator's decisions against model servers, and an independent judge of what
+//! came of it.
+//!
+//! `cargo xtask test` runs 100,000 schedules; `COUNTERSIGN_SCHEDULES` runs another number, and
+//! `COUNTERSIGN_SEED=N` replays one and prints its history.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a simulator that meets the impossible should stop at once, with the line"
+)]
+
+mod chance;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
 mod history;
+mod model;
+mod mutants;
+mod operator;
+mod schedule;
+mod words;
+
+use std::{collections::BTreeMap, time::Instant};
+
+use chance::Tally;
+use mutants::Mutant;
+
+/// Schedules of a run that was not told another number.
+const SCHEDULES: u64 = 100_000;
+/// Schedules within which a mutant must be caught.
+const PATIENCE: u64 = 4_000;
+
+#[expect(clippy::disallowed_methods, reason = "a test is told its seed by the environment")]
+fn told(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_schedule_breaks_a_promise() {
+    if let Some(seed) = told("COUNTERSIGN_SEED") {
+        return replay(seed);
+    }
+    let schedules = told("COUNTERSIGN_SCHEDULES").unwrap_or(SCHEDULES);
+    let started = Instant::now();
+    let (mut tally, mut judged) = (Tally::default(), BTreeMap::new());
+    for seed in 0..schedules {
+        let ended = schedule::run(seed, Mutant::None, &mut tally);
+        let violations = checker::check(&ended.history);
+        assert!(
+            violations.is_empty() && ended.unsettled.is_none(),
+            "seed {seed}: {:?} {:?}\nreplay it with COUNTERSIGN_SEED={seed} cargo test --release --test simulate -- --nocapture no_schedule",
+            violations.first(),
+            ended.unsettled
+        );
+        if seed % 64 == 0 {
+            for (invariant, times) in checker::exercised(&ended.history) {
+                *judged.entry(invariant).or_insert(0) += times;
+            }
+        }
+    }
+    let rate = f64::from(u32::try_from(schedules).unwrap()) / started.elapsed().as_secs_f64();
+    let (table, never) = tally.report();
+    println!("{schedules} schedules, {rate:.0} a second, 0 violations\n{table}\njudged (every 64th): {judged:?}");
+    assert!(never.is_empty(), "never hit: {never:?}");
+}
+
+fn replay(seed: u64) {
+    let ended = schedule::run(seed, Mutant::None, &mut Tally::default());
+    for entry in &ended.history.entries {
+        println!("{:>5} {:>9} {:?} {:?}", entry.ordinal, entry.at, entry.actor, entry.event);
+    }
+    let violations = checker::check(&ended.history);
+    assert!(violations.is_empty() && ended.unsettled.is_none(), "{violations:?} {:?}", ended.unsettled);
+}
+
+#[test]
+fn every_mutant_is_caught_by_its_invariant() {
+    let mut escaped = Vec::new();
+    for (mutant, invariant) in Mutant::ALL {
+        let caught = (0..PATIENCE).find(|seed| {
+            let ended = schedule::run(*seed, *mutant, &mut Tally::default());
+            checker::check(&ended.history).iter().any(|violation| violation.invariant == *invariant)
+        });
+        match caught {
+            Some(seed) => println!("{mutant:?} is caught by {invariant:?} at seed {seed}"),
+            None => escaped.push((mutant, invariant)),
+        }
+    }
+    assert!(escaped.is_empty(), "not caught: {escaped:?}");
+}

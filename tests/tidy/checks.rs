@@ -71,7 +71,7 @@ pub fn doers(source: &Source) -> Vec<(usize, String)> {
         });
         bad.next().map(|(kind, name)| format!("`{kind} {name}`"))
     };
-    source.numbered().filter_map(|(line, code)| named(code).map(|what| (line, what))).collect()
+    source.production().filter_map(|(line, code)| named(code).map(|what| (line, what))).collect()
 }
 
 pub fn lints_not_inherited(source: &Source) -> Vec<(usize, String)> {

@@ -83,6 +83,21 @@ impl Finding {
     pub fn new(kind: ConditionType, verdict: Verdict, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, verdict, reason, message: message.into() }
     }
+
+    /// A condition this pass learned nothing about: as it was, or `Unknown/Pending`.
+    pub fn kept(kind: ConditionType, previous: &[Condition]) -> Self {
+        let name = format!("{kind:?}");
+        let Some(known) = previous.iter().find(|condition| condition.type_ == name) else {
+            return Self::new(kind, Verdict::Unknown, Reason::Pending, "not known yet");
+        };
+        let verdict = match known.status.as_str() {
+            "True" => Verdict::True,
+            "False" => Verdict::False,
+            _ => Verdict::Unknown,
+        };
+        let reason = Reason::ALL.iter().find(|reason| format!("{reason:?}") == known.reason);
+        Self::new(kind, verdict, reason.copied().unwrap_or(Reason::Pending), known.message.clone())
+    }
 }
 
 /// Turns findings into conditions; a transition time moves only when the status moved.

@@ -27,6 +27,8 @@ const ASCII: &str = r"^[\x00-\x7F]*$";
 const DURATION: &str = "^-?([0-9]{1,6}(ms|s|m|h))+$";
 /// Path of segments; `.` and `..` are refused apart, because RE2 knows no exclusion.
 const PATH: &str = "^[A-Za-z0-9_.-]{1,128}(/[A-Za-z0-9_.-]{1,128})*$";
+/// What is said of a path that has others.
+const SEGMENTS: &str = r#"segments must match ^[A-Za-z0-9_.-]{1,128}$, not "." or "..""#;
 /// A segment `.` or `..`.
 const DOT_SEGMENT: &str = r"(^|/)\.\.?(/|$)";
 /// `https`, host or address, port, path: nothing else has a place in it.
@@ -110,12 +112,14 @@ pub(super) fn https_url() -> Rule {
     )
 }
 
-/// Segments of a path in Vault: a mount or a role.
+/// The name of a role in Vault: one segment of a path.
+pub(super) fn path_segment() -> Rule {
+    rule("self.matches('^[A-Za-z0-9_.-]{1,128}$') && self != '.' && self != '..'", SEGMENTS)
+}
+
+/// Segments of a path in Vault, such as a mount.
 pub(super) fn path_segments() -> Rule {
-    rule(
-        format!("{} && !{}", matches("self", PATH), matches("self", DOT_SEGMENT)),
-        r#"segments must match ^[A-Za-z0-9_.-]{1,128}$, not "." or "..""#,
-    )
+    rule(format!("{} && !{}", matches("self", PATH), matches("self", DOT_SEGMENT)), SEGMENTS)
 }
 
 /// Bounds of a path in Vault.

@@ -87,9 +87,9 @@ pub struct VaultIssuer {
         validation = rule::path_not_reserved()
     )]
     pub mount: String,
-    /// PKI role. Example: workload.
+    /// PKI role, at most 128 characters. Example: workload.
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = rule::path_segments(), validation = rule::path_bounds())]
+    #[x_kube(validation = rule::path_segment())]
     pub role: String,
     /// The trust anchors, from exactly one place. Default: the self-signed end of the issuer's chain at the first read, then pinned in the status.
     /// Example: {configMap: {name: corp-roots, key: ca.crt}}.

@@ -107,9 +107,9 @@ pub struct JwtAuth {
         validation = rule::path_not_reserved()
     )]
     pub mount: String,
-    /// Role of the auth method. Example: countersign.
+    /// Role of the auth method, at most 128 characters. Example: countersign.
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = rule::path_segments(), validation = rule::path_bounds())]
+    #[x_kube(validation = rule::path_segment())]
     pub role: String,
     /// Audience of the token; must be among the chart's tokenAudiences, so that a token for this server serves nowhere else. Example: vault.
     #[schemars(length(min = 1, max = 512))]

@@ -89,7 +89,7 @@ impl Breaker {
     pub fn ask(&mut self, now: Duration) -> Permit {
         match &self.state {
             State::Open { until, cause } | State::Parked { until, cause } if now < *until => {
-                Permit::Refuse(cause.clone().retry_after(*until - now))
+                Permit::Refuse(cause.clone().retry_after(until.saturating_sub(now)))
             }
             State::Open { cause, .. } => {
                 let cause = cause.clone();

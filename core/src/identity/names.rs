@@ -14,7 +14,7 @@ use crate::{
     },
     value::{
         domain::{AllowRule, Domain},
-        names::is_unicast,
+        names::{is_link_local, is_unicast},
         spiffe::SpiffeId,
         x509::Names,
     },
@@ -138,13 +138,6 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
     match name.strip_prefix("*.") {
         Some(parent) => parent == suffix || below(parent),
         None => below(name),
-    }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

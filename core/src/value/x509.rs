@@ -171,6 +171,13 @@ pub enum KeyKind {
     Other,
 }
 
+impl KeyKind {
+    /// The kind of a SubjectPublicKeyInfo's key, from its DER.
+    pub fn of_spki(der: &[u8]) -> Result<Self, X509Fault> {
+        read::public_key(der)
+    }
+}
+
 /// How a certificate was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureKind {

@@ -7,9 +7,9 @@
 mod labels;
 mod objects;
 mod series;
-pub mod text;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ pub use self::{
     },
     objects::{CertificateTimes, ObjectSample},
 };
-use crate::build;
+use super::build;
 
 /// The prefix of our own metrics.
 const PREFIX: &str = "countersign";
@@ -326,14 +326,10 @@ impl Metrics {
 }
 
 impl Inner {
-    #[expect(clippy::too_many_lines, reason = "one family after another, a list")]
     fn new() -> Self {
         let mut registry = Registry::default();
-        let reconciles = family(
-            &mut registry,
-            "controller_runtime_reconcile",
-            "Finished reconciles by controller and result",
-        );
+        let reconciles =
+            family(&mut registry, "controller_runtime_reconcile", "Finished reconciles by controller and result");
         let panics = family(&mut registry, "controller_runtime_reconcile_panics", "Panics caught in reconciles");
         let master = family(&mut registry, "leader_election_master_status", "1 if this process holds the Lease");
         let started = Gauge::default();
@@ -376,7 +372,12 @@ impl Inner {
             vault_seconds: Series::register(ours, "vault_request_duration_seconds", "How long Vault took", seconds),
             vault_logins: Series::register(ours, "vault_logins", "Logins to Vault", Counter::default),
             vault_up: Series::register(ours, "vault_up", "1 if the connection's server answers", Gauge::default),
-            vault_sealed: Series::register(ours, "vault_sealed", "1 if the connection's server is sealed", Gauge::default),
+            vault_sealed: Series::register(
+                ours,
+                "vault_sealed",
+                "1 if the connection's server is sealed",
+                Gauge::default,
+            ),
             registry,
         }
     }

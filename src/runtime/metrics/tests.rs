@@ -51,7 +51,8 @@ impl Scrape {
 }
 
 fn status(findings: &[(ConditionType, Verdict, Reason)]) -> Vec<Condition> {
-    let findings: Vec<_> = findings.iter().map(|&(kind, verdict, reason)| Finding::new(kind, verdict, reason, "")).collect();
+    let findings: Vec<_> =
+        findings.iter().map(|&(kind, verdict, reason)| Finding::new(kind, verdict, reason, "")).collect();
     conditions(&findings, &[], 1, Timestamp::UNIX_EPOCH)
 }
 

@@ -51,7 +51,7 @@ pub fn from_open_metrics(open_metrics: &str) -> String {
 }
 
 fn push(text: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| text.push_str(part));
+    text.extend(parts.iter().copied());
     text.push('\n');
 }
 

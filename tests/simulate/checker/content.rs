@@ -5,9 +5,10 @@ use super::{
     view::{IdentityView, KnownAuthority, View, operator},
 };
 use crate::history::{
-    AuthorityState, Content, DomainSpec, Entry, IdentitySpec, Kind, KubeRequest, Leaf, ObjectId, Outcome, Stored, Verb,
+    AuthorityState, Content, DomainSpec, Entry, IdentitySpec, KeyPair, Kind, KubeRequest, Leaf, ObjectId, Outcome,
+    Root, Stored, Uid, Verb,
 };
-use std::sync::Arc;
+use std::{ptr, sync::Arc};
 
 /// How long a key and an answer may be kept in memory before they are stored.
 const KEEP_ANSWER: i64 = 600;
@@ -148,7 +149,7 @@ fn one_write_one_answer(version: &Version<'_, '_>, leaf: &Leaf, findings: &mut F
         Some(answer.process) == writer
             && answer.identity == version.owner.uid
             && answer.at >= since
-            && answer.leaf == leaf
+            && (ptr::eq(answer.leaf, leaf) || answer.leaf == leaf)
     });
     findings.judge(Invariant::I06, version.entry, was_answered, "nobody answered this process with this leaf");
 }
@@ -176,11 +177,11 @@ fn key_in_its_own_secret(version: &Version<'_, '_>, findings: &mut Findings) {
     findings.judge(Invariant::N2, version.entry, is_own, "the private key is also in another Secret");
 }
 
-fn is_stored_elsewhere(version: &Version<'_, '_>, pair: crate::history::KeyPair) -> bool {
+fn is_stored_elsewhere(version: &Version<'_, '_>, pair: KeyPair) -> bool {
     version.view.key_homes.iter().any(|(known, home)| *known == pair && *home != version.object)
 }
 
-fn is_ca_key(view: &View<'_>, pair: crate::history::KeyPair) -> bool {
+fn is_ca_key(view: &View<'_>, pair: KeyPair) -> bool {
     view.authorities.iter().any(|known| known.authority.key == pair)
 }
 
@@ -207,11 +208,11 @@ fn trust_before_issue(version: &Version<'_, '_>, leaf: &Leaf, findings: &mut Fin
 fn roots_are_the_trust_set(version: &Version<'_, '_>, findings: &mut Findings) {
     let Some(spec) = version.view.current_spec(version.owner.uid) else { return };
     let domain = spec.spec.trust_domain;
-    let belongs = |root: &crate::history::Root| {
+    let belongs = |root: &Root| {
         let mut known = version.view.authorities.iter().filter(|known| known.domain == domain);
         known.any(|known| known.authority.root == *root)
     };
-    let kept = |root: &crate::history::Root| version.before.is_some_and(|before| before.content.ca_crt.contains(root));
+    let kept = |root: &Root| version.before.is_some_and(|before| before.content.ca_crt.contains(root));
     let is_set = version.stored.content.ca_crt.iter().all(|root| belongs(root) || kept(root));
     findings.judge(Invariant::TrustSet, version.entry, is_set, "ca.crt holds a root of no authority of the domain");
 }
@@ -230,10 +231,16 @@ fn ca_key_stays_home(view: &View<'_>, entry: &Entry, object: ObjectId, stored: &
 /// N7: "a new embedded root minted because the key Secret could not be read or is gone": after the first one of a
 /// TrustDomain every further one needs a person's word.
 fn no_silent_root(view: &View<'_>, entry: &Entry, request: &KubeRequest, stored: &Stored, findings: &mut Findings) {
-    let Some(leaf) = stored.content.tls_crt.as_deref().filter(|leaf| leaf.is_ca) else { return };
-    let (true, Some(domain)) = (view.is_ours_to_keep(request.object), stored.owner_uid) else { return };
-    let mut earlier = view.authorities.iter().filter(|known| known.uid == domain);
-    let is_first = !earlier.any(|known| known.authority.key != leaf.public_key);
+    let Some((domain, key)) = embedded_authority(view, request.object, stored) else { return };
+    let known = view.authorities.iter().map(|known| (known.uid, known.authority.key));
+    let mut earlier = known.chain(view.minted.iter().copied());
+    let is_first = !earlier.any(|(of, other)| of == domain && other != key);
     let is_asked = view.rotations.contains(&domain);
     findings.judge(Invariant::N7, entry, is_first || is_asked, "a second root was minted without being asked for");
+}
+
+/// The TrustDomain and key of an embedded authority, if that is what a Secret holds.
+pub fn embedded_authority(view: &View<'_>, object: ObjectId, stored: &Stored) -> Option<(Uid, KeyPair)> {
+    let leaf = stored.content.tls_crt.as_deref().filter(|leaf| leaf.is_ca && view.is_ours_to_keep(object))?;
+    Some((stored.owner_uid?, leaf.public_key))
 }

@@ -33,11 +33,6 @@ pub fn are_exactly(
         && asker.may_have_all()
 }
 
-/// Whether spec and rules allow every name and the lifetime that the spec asks for.
-pub fn are_allowed(history: &History, spec: &IdentitySpec, domain: &DomainSpec, namespace: &str) -> bool {
-    Asker { history, spec, domain, namespace }.may_have_all()
-}
-
 struct Asker<'a> {
     history: &'a History,
     spec: &'a IdentitySpec,

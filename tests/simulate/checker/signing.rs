@@ -2,7 +2,7 @@
 
 use super::{
     Findings, Invariant, SKEW, content, names, vault,
-    view::{IdentityView, Look, Seen, View, operator},
+    view::{DomainVersion, IdentityView, Look, Seen, SpecVersion, View, operator},
 };
 use crate::history::{
     AuthorityState, Entry, Issuer, Leaf, ObjectId, SignAnswer, SignEndpoint, SignPath, Signature, Stored, Uid,
@@ -75,11 +75,17 @@ pub fn is_due_renewal(view: &View<'_>, uid: Uid) -> bool {
 /// N2: no "`issue/` or `sign-verbatim/` calls"; I-09: "every Vault path inside the grant": connection, mount and role
 /// are those of the identity's own domain.
 fn our_key_and_the_domains_role(view: &View<'_>, entry: &Entry, signature: &Signature, findings: &mut Findings) {
-    let is_own = view.lately(signature.identity, entry.at, |spec, domain| {
+    let fits = |spec: &SpecVersion<'_>, domain: &DomainVersion<'_>| {
         is_path_of(&signature.path, spec.spec.trust_domain, &domain.spec.issuer)
+    };
+    // What is gone says last where its signatures belong; whether one may still be asked for is for the gates.
+    let last = view.current_spec(signature.identity);
+    let is_last = last.is_none_or(|spec| {
+        let domain = view.domains.iter().rev().find(|domain| domain.object == spec.spec.trust_domain);
+        domain.is_some_and(|domain| fits(spec, domain))
     });
-    let known = view.identity(signature.identity).is_some();
-    findings.judge(Invariant::I09, entry, is_own || !known, "the path belongs to another domain");
+    let is_own = is_last || view.lately(signature.identity, entry.at, fits);
+    findings.judge(Invariant::I09, entry, is_own, "the path belongs to another domain");
     if let SignPath::Vault { connection, sent_to, endpoint, .. } = &signature.path {
         vault::goes_to_the_connection(view, entry, *connection, sent_to, findings);
         vault::outage_is_cheap(view, entry, *connection, findings);
@@ -125,7 +131,7 @@ fn target_read_first(view: &View<'_>, entry: &Entry, signature: &Signature, find
     let could_store = last_look(view, entry, signature.identity).is_some_and(|look| {
         let is_writable = match look.seen {
             Seen::Absent => true,
-            Seen::There(_, stored) => stored.is_none_or(|stored| is_owned(stored, signature.identity)),
+            Seen::There(stored) => stored.is_none_or(|stored| is_owned(stored, signature.identity)),
             Seen::Unknown => false,
         };
         is_writable && look.read_at >= entry.at - TARGET_IS_FRESH
@@ -152,8 +158,8 @@ fn one_signature(view: &View<'_>, entry: &Entry, signature: &Signature, findings
     });
     findings.judge(Invariant::OneSignature, entry, !holds_one, "a fitting answer was not stored yet");
     let is_needless = last_look(view, entry, signature.identity).is_some_and(|look| match look.seen {
-        Seen::There(_, Some(stored)) => needs_nothing(view, identity, stored, entry.at),
-        Seen::There(_, None) | Seen::Absent | Seen::Unknown => false,
+        Seen::There(Some(stored)) => needs_nothing(view, identity, stored, entry.at),
+        Seen::There(None) | Seen::Absent | Seen::Unknown => false,
     });
     findings.judge(Invariant::OneSignature, entry, !is_needless, "the stored leaf fits and is not due");
 }

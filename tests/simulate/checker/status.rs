@@ -95,8 +95,8 @@ fn known_target<'h>(
     let look =
         view.look(process, identity.target).filter(|look| look.read_at >= entry.at - view.history.settings.grace);
     match look.map(|look| look.seen) {
-        Some(Seen::There(_, Some(stored))) => Some(stored),
-        Some(Seen::There(_, None) | Seen::Absent | Seen::Unknown) | None => view.stored(identity.target),
+        Some(Seen::There(Some(stored))) => Some(stored),
+        Some(Seen::There(None) | Seen::Absent | Seen::Unknown) | None => view.stored(identity.target),
     }
 }
 

@@ -4,11 +4,14 @@
 
 mod absorb;
 mod calm;
+mod surroundings;
+
+use std::{cell::Cell, ptr};
 
 use super::{SKEW, leaks, names};
 use crate::history::{
     Authority, AuthorityId, DomainSpec, Entry, History, IdentitySpec, Issuer, KeyPair, KubeRequest, Leaf, ObjectId,
-    Process, StatusWrite, Stored, Text, Uid, VaultState,
+    ObjectName, Process, StatusWrite, Stored, Text, Uid, VaultState,
 };
 pub use calm::{Calm, Leadership, Span, overlap};
 
@@ -28,6 +31,8 @@ pub struct View<'h> {
     pub domains: Vec<DomainVersion<'h>>,
     /// The authorities of the domains.
     pub authorities: Vec<KnownAuthority>,
+    /// The key of every embedded authority that was ever stored, by the UID of its TrustDomain.
+    pub minted: Vec<(Uid, KeyPair)>,
     /// TrustDomains for which a person asked for a new authority.
     pub rotations: Vec<Uid>,
     /// The connections.
@@ -59,12 +64,11 @@ pub struct View<'h> {
 }
 
 /// One object as the server holds it.
-#[derive(Clone)]
 pub struct ObjectView<'h> {
     /// The object; none while absent.
     pub stored: Option<&'h Stored>,
-    /// Its resourceVersion.
-    pub version: u64,
+    /// It lies in the operator's own namespace.
+    is_ours_to_keep: bool,
     /// Somebody else made it: our label on it would be an accident.
     pub foreign: bool,
     /// Since when it is absent (ServiceAccounts and Services).
@@ -140,8 +144,8 @@ pub struct Look<'h> {
 /// What a look at an object shows.
 #[derive(Clone, Copy)]
 pub enum Seen<'h> {
-    /// It is there, at this version.
-    There(u64, Option<&'h Stored>),
+    /// It is there, with this content.
+    There(Option<&'h Stored>),
     /// 404.
     Absent,
     /// The read failed, or a write had no known outcome.
@@ -220,6 +224,9 @@ pub struct IdentityView<'h> {
     pub renewal: Option<Renewal>,
     /// Whether the last attempt was refused.
     pub failing: bool,
+    /// The last spec, domain and leaf whose names were found to agree: the same three are asked about at the answer,
+    /// at the write and at the status.
+    named: Cell<Option<(*const IdentitySpec, *const DomainSpec, *const Leaf)>>,
     /// When the status must tell of the newest generation or failure.
     pub truth_due: Option<i64>,
     /// When the stored leaf must have been replaced.
@@ -271,16 +278,23 @@ pub struct Renewal {
 impl<'h> View<'h> {
     /// What is known before anything happened.
     pub fn new(history: &'h History) -> Self {
-        let unknown =
-            ObjectView { stored: None, version: 0, foreign: false, absent_since: Some(i64::MIN), status: None };
+        let home = &history.settings.operator_namespace;
+        let unknown = |name: &ObjectName| ObjectView {
+            stored: None,
+            is_ours_to_keep: name.namespace == *home,
+            foreign: false,
+            absent_since: Some(i64::MIN),
+            status: None,
+        };
         Self {
             history,
             now: i64::MIN,
-            objects: vec![unknown; history.objects.len()],
+            objects: history.objects.iter().map(unknown).collect(),
             identities: Vec::new(),
             specs: Vec::new(),
             domains: Vec::new(),
             authorities: Vec::new(),
+            minted: Vec::new(),
             rotations: Vec::new(),
             connections: Vec::new(),
             looks: Vec::new(),
@@ -305,7 +319,7 @@ impl<'h> View<'h> {
 
     /// Whether the object lies in the operator's own namespace.
     pub fn is_ours_to_keep(&self, object: ObjectId) -> bool {
-        self.history.name(object).is_some_and(|name| name.namespace == self.history.settings.operator_namespace)
+        self.objects.get(object.0).is_some_and(|known| known.is_ours_to_keep)
     }
 
     /// The namespace of an object.
@@ -399,19 +413,29 @@ impl<'h> View<'h> {
         domain: &DomainSpec,
         leaf: &Leaf,
     ) -> bool {
+        let question = (ptr::from_ref(spec), ptr::from_ref(domain), ptr::from_ref(leaf));
+        if identity.named.get() == Some(question) {
+            return true;
+        }
         let carried =
             names::Carried { spiffe_id: &leaf.spiffe_id, dns: &leaf.dns_names, addresses: &leaf.ip_addresses };
-        self.namespace(identity.object)
-            .is_some_and(|namespace| names::are_exactly(self.history, spec, domain, namespace, &carried))
+        let namespace = self.namespace(identity.object);
+        let has = namespace.is_some_and(|it| names::are_exactly(self.history, spec, domain, it, &carried));
+        if has {
+            identity.named.set(Some(question));
+        }
+        has
     }
 
     /// The earliest point at which a leaf may be due for renewal, whatever the UID adds to it.
     pub fn earliest_renewal(leaf: &Leaf, renew_before: Option<i64>) -> i64 {
         let life = leaf.not_after - leaf.not_before;
-        // The smallest values over u of T × (2/3 − u/10) and T × (3/4 − u/20) − 12 min.
-        let default = leaf.not_before + (life * 17 / 30).min(life * 7 / 10 - 720);
-        let asked = renew_before.map_or(i64::MAX, |before| leaf.not_after - before - life / 20);
-        default.min(asked) - SKEW
+        let earliest = match renew_before.filter(|before| *before < life / 2) {
+            Some(before) => leaf.not_after - before - life / 20,
+            // The smallest values over u of T × (2/3 − u/10) and T × (3/4 − u/20) − 12 min.
+            None => leaf.not_before + (life * 17 / 30).min(life * 7 / 10 - 720),
+        };
+        earliest - SKEW
     }
 
     /// Makes sure that a deadline at `due` is looked at.
@@ -424,7 +448,7 @@ impl<'h> View<'h> {
     }
 }
 
-impl<'h> IdentityView<'h> {
+impl IdentityView<'_> {
     /// A ServiceIdentity that was just created.
     fn new(uid: Uid, object: ObjectId, target: ObjectId, generation: i64) -> Self {
         Self {
@@ -445,6 +469,7 @@ impl<'h> IdentityView<'h> {
             troubled: false,
             renewal: None,
             failing: false,
+            named: Cell::new(None),
             truth_due: None,
             renewal_due: None,
         }

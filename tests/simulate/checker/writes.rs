@@ -51,8 +51,9 @@ pub fn judge(view: &View<'_>, entry: &Entry, request: &KubeRequest, findings: &m
 
 /// I-16: "No write by a process that did not hold the LeaderLease 1 s before sending".
 pub fn only_the_leader_writes(view: &View<'_>, entry: &Entry, process: Process, findings: &mut Findings) {
-    if view.history.settings.election {
-        let held = view.leadership.held_lately(process, entry.at);
+    let settings = &view.history.settings;
+    if settings.election {
+        let held = view.leadership.held_lately(process, entry.at, settings.lease_seconds);
         findings.judge(Invariant::I16, entry, held, "the writer did not hold the leader lease");
     }
 }

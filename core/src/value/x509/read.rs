@@ -62,6 +62,15 @@ pub(super) fn certificate(der: &[u8]) -> Result<Leaf, X509Fault> {
     Ok(leaf)
 }
 
+/// Reads the kind of a SubjectPublicKeyInfo's key.
+pub(super) fn public_key(der: &[u8]) -> Result<KeyKind, X509Fault> {
+    match SubjectPublicKeyInfo::from_der(der) {
+        Ok(([], spki)) => key_kind(&spki),
+        Ok(_) => Err(X509Fault::TrailingData),
+        Err(_) => Err(X509Fault::Malformed),
+    }
+}
+
 fn read_extension(leaf: &mut Leaf, extension: &X509Extension<'_>) -> Result<(), X509Fault> {
     let critical = extension.critical;
     match extension.parsed_extension() {

@@ -2,9 +2,6 @@
 
 use crate::history::{LeaseChange, Process, ProcessChange};
 
-/// How long a lease holds after its last renewal.
-const LEASE_SECONDS: i64 = 15;
-
 /// A stretch of time; `until` is [`i64::MAX`] while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -119,10 +116,10 @@ impl Leadership {
     }
 
     /// Whether `process` held the lease at some instant of the last second.
-    pub fn held_lately(&self, process: Process, now: i64) -> bool {
-        self.holdings.iter().rev().any(|holding| {
-            holding.process == process && holding.span.until.min(holding.renewed + LEASE_SECONDS) >= now - 1
-        })
+    pub fn held_lately(&self, process: Process, now: i64, lease_seconds: Option<i64>) -> bool {
+        let runs_out = |holding: &Holding| lease_seconds.map_or(i64::MAX, |seconds| holding.renewed + seconds);
+        let mut own = self.holdings.iter().rev().filter(|holding| holding.process == process);
+        own.any(|holding| holding.span.until.min(runs_out(holding)) >= now - 1)
     }
 
     /// Whether a process is alive that may write.
@@ -132,10 +129,5 @@ impl Leadership {
         }
         let holder = self.holdings.last().filter(|holding| holding.span.is_open());
         holder.is_some_and(|holding| self.alive.contains(&holding.process))
-    }
-
-    /// Whether this process is alive.
-    pub fn is_alive(&self, process: Process) -> bool {
-        self.alive.contains(&process)
     }
 }

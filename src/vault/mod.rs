@@ -1,0 +1,24 @@
+//! The fence around HTTP to Vault and OpenBao: nothing outside it names an HTTP client, a status
+//! code or a server's JSON, and nothing leaves it but plain values and our own [`Failure`].
+//!
+//! A [`VaultClient`] is one connection: pinned TLS, one deadline, one pace, one breaker. A [`Session`]
+//! is one login on it, shared by everybody who acts under that identity. It must not know Kubernetes:
+//! whoever builds a session hands in the roots, the credential and the time. Called by
+//! `controllers::connection` (health, login) and `issuers::vault_pki` (issuers, signatures).
+//!
+//! [`Failure`]: countersign_core::fault::Failure
+
+mod classify;
+mod client;
+mod endpoints;
+mod health;
+mod request;
+mod session;
+mod sign;
+mod tls;
+
+pub use client::{ConnectionSettings, Limits, VaultClient};
+pub use endpoints::{IssuerInfo, IssuerSettings, ListedIssuer, RoleInfo, SignAnswer, SignRequest, sign_path};
+pub use health::{Health, Product};
+pub use session::{Credential, Session, SessionCounters};
+pub use tls::Roots;

@@ -1,0 +1,178 @@
+//! Seeded chance, and the count of what was hit.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{
+    api::Reason,
+    identity::{
+        triggers::Trigger,
+        world::{Outcome, Settled},
+    },
+};
+
+/// A stream of numbers that depends only on its seed (SplitMix64).
+pub struct Chance {
+    state: u64,
+    /// Whether calls may fail.
+    pub faults: bool,
+}
+
+/// The calls of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effects {
+    /// The empty patch that reads the target.
+    Read,
+    /// A key pair in memory.
+    MakeKey,
+    /// A signature.
+    Sign,
+    /// The apply of the target.
+    WriteSecret,
+    /// The apply of the status.
+    WriteStatus,
+}
+
+impl Effects {
+    /// Every call.
+    pub const ALL: [Self; 5] = [Self::Read, Self::MakeKey, Self::Sign, Self::WriteSecret, Self::WriteStatus];
+}
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The process dies before it is sent.
+    KilledBefore,
+    /// It is refused with an error of the server's own; nothing was done.
+    Refused,
+    /// It is done, and the answer does not arrive.
+    Lost,
+    /// The process dies after the answer.
+    KilledAfter,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 5] = [Self::None, Self::KilledBefore, Self::Refused, Self::Lost, Self::KilledAfter];
+}
+
+impl Chance {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), faults: true }
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// One of the values.
+    pub fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        let place = usize::try_from(self.below(values.len() as u64)).unwrap();
+        values[place]
+    }
+
+    /// The fault of a call: one in eight fails while faults are on.
+    pub fn fault(&mut self) -> Fault {
+        if !self.faults || self.below(8) > 0 {
+            return Fault::None;
+        }
+        self.one_of(&[Fault::KilledBefore, Fault::Refused, Fault::Lost, Fault::KilledAfter])
+    }
+}
+
+/// How often each call with each fault, each trigger and each closed gate was hit.
+#[derive(Default)]
+pub struct Tally {
+    calls: BTreeMap<(Effects, Fault), u64>,
+    triggers: BTreeMap<Trigger, u64>,
+    gates: BTreeMap<Reason, u64>,
+}
+
+/// Gates that a run must have closed.
+const GATES: [Reason; 17] = [
+    Reason::Suspended,
+    Reason::NamespaceTerminating,
+    Reason::TrustDomainNotFound,
+    Reason::TrustDomainNotReady,
+    Reason::ServiceAccountMissing,
+    Reason::ServiceMissing,
+    Reason::NameNotAllowed,
+    Reason::ReservedName,
+    Reason::TTLNotAllowed,
+    Reason::FenceMissing,
+    Reason::TargetNotOwned,
+    Reason::TargetImmutable,
+    Reason::TargetTypeMismatch,
+    Reason::IssuanceThrottled,
+    Reason::AnswerRejected,
+    Reason::AccessDenied,
+    Reason::IssuerUnavailable,
+];
+
+/// Triggers that a run must have fired.
+const TRIGGERS: [Trigger; 8] = [
+    Trigger::SecretMissing,
+    Trigger::KeyMismatch,
+    Trigger::NamesChanged,
+    Trigger::KeyPolicyChanged,
+    Trigger::Expired,
+    Trigger::RenewalDue,
+    Trigger::RequestedNow,
+    Trigger::RootsChanged,
+];
+
+impl Tally {
+    /// Counts a call.
+    pub fn call(&mut self, effect: Effects, fault: Fault) {
+        *self.calls.entry((effect, fault)).or_default() += 1;
+    }
+
+    /// Counts why an effect was named.
+    pub fn trigger(&mut self, trigger: Trigger) {
+        *self.triggers.entry(trigger).or_default() += 1;
+    }
+
+    /// Counts how a pass ended.
+    pub fn settled(&mut self, settled: &Settled) {
+        let reason = match &settled.outcome {
+            Outcome::Steady => return,
+            Outcome::Held(hold) => hold.failure.reason,
+            Outcome::Failed { failure, .. } => failure.reason,
+        };
+        *self.gates.entry(reason).or_default() += 1;
+    }
+
+    /// The table, and everything that was never hit.
+    pub fn report(&self) -> (String, Vec<String>) {
+        let mut lines = Vec::new();
+        let mut never = Vec::new();
+        let mut row = |name: String, count: Option<&u64>| match count {
+            Some(count) => lines.push(format!("  {name:<32} {count}")),
+            None => never.push(name),
+        };
+        for effect in Effects::ALL {
+            for fault in Fault::ALL {
+                // A key is made in memory: there is nobody to refuse it and no answer to lose.
+                let possible = effect != Effects::MakeKey || !matches!(fault, Fault::Refused | Fault::Lost);
+                if possible {
+                    row(format!("{effect:?} × {fault:?}"), self.calls.get(&(effect, fault)));
+                }
+            }
+        }
+        TRIGGERS.iter().for_each(|trigger| row(format!("trigger {trigger:?}"), self.triggers.get(trigger)));
+        GATES.iter().for_each(|reason| row(format!("stopped by {reason:?}"), self.gates.get(reason)));
+        (lines.join("\n"), never)
+    }
+}
