@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::cache::{Cache, repository};
+use crate::files;
 use crate::oci;
 use crate::process::{capture, find, succeeds};
 
@@ -48,9 +49,9 @@ pub fn pack(image: Image, cache: &Cache) -> Result<PathBuf> {
     let program = oci::Entry::Program { path: format!("/{}", image.name()), content };
     let packed = oci::pack(&[program], &image.config())?;
     let folder = cache.images();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    files::create_folder(&folder)?;
     let path = folder.join(format!("{}.tar", image.name()));
-    fs::write(&path, packed).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, packed)?;
     Ok(path)
 }
 
@@ -71,7 +72,7 @@ impl Image {
     fn config(self) -> oci::Config {
         let mut labels = BTreeMap::from([
             ("org.opencontainers.image.title".to_owned(), self.name().to_owned()),
-            ("org.opencontainers.image.source".to_owned(), env!("CARGO_PKG_REPOSITORY").to_owned()),
+            ("org.opencontainers.image.source".to_owned(), String::new()),
             ("org.opencontainers.image.version".to_owned(), VERSION.to_owned()),
             ("org.opencontainers.image.licenses".to_owned(), env!("CARGO_PKG_LICENSE").to_owned()),
         ]);
