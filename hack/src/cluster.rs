@@ -16,6 +16,7 @@ mod host;
 pub mod kubectl;
 pub mod launch;
 mod node;
+mod node_images;
 mod packages;
 pub mod place;
 mod preflight;
@@ -132,7 +133,10 @@ pub fn main(args: ClusterArgs, cache: &Cache) -> Result<()> {
         ClusterCommand::Build { layer } => build::build(cache, layer),
         ClusterCommand::Up { layer, index } => up::up(cache, layer, index.place()?),
         ClusterCommand::Down { index, purge } => down::down(cache, index.place()?, purge),
-        ClusterCommand::Status => status::status(cache),
+        ClusterCommand::Status => {
+            status::status(cache);
+            Ok(())
+        }
         ClusterCommand::Check { layer, index, kind } => check(layer, index.place()?, kind),
         ClusterCommand::Env { index, kubeconfig } => {
             let env = match kubeconfig {

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::cache::{Cache, repository};
+use crate::files;
 use crate::oci;
 use crate::process::{capture, find, succeeds};
 
@@ -48,9 +49,9 @@ pub fn pack(image: Image, cache: &Cache) -> Result<PathBuf> {
     let program = oci::Entry::Program { path: format!("/{}", image.name()), content };
     let packed = oci::pack(&[program], &image.config())?;
     let folder = cache.images();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    files::create_folder(&folder)?;
     let path = folder.join(format!("{}.tar", image.name()));
-    fs::write(&path, packed).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, packed)?;
     Ok(path)
 }
 
@@ -71,7 +72,7 @@ impl Image {
     fn config(self) -> oci::Config {
         let mut labels = BTreeMap::from([
             ("org.opencontainers.image.title".to_owned(), self.name().to_owned()),
-            ("org.opencontainers.image.source".to_owned(), env!("CARGO_PKG_REPOSITORY").to_owned()),
+            ("org.opencontainers.image.source".to_owned(), String::new()),
             ("org.opencontainers.image.version".to_owned(), VERSION.to_owned()),
             ("org.opencontainers.image.licenses".to_owned(), env!("CARGO_PKG_LICENSE").to_owned()),
         ]);
@@ -150,14 +151,20 @@ impl Target {
 /// Builds the static release binary of a package and returns its path.
 fn build(package: &str, target: Target) -> Result<PathBuf> {
     let metadata = metadata()?;
-    // The same bytes from any folder: no path of this machine stays in the binary.
-    let remap =
-        [(metadata.workspace_root, "/src"), (cargo_home(), "/cargo"), (metadata.target_directory, "/target")];
+    // The same bytes from any folder: no path of this machine stays in the binary. Our own sources are compiled by their
+    // paths within the workspace; naming its folder here would only rebuild everything for each clone.
+    let crates = metadata.crates()?;
+    let remap = [(metadata.target_directory, "/target"), (crates, "/crates")];
     let c_flags = remap.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect::<Vec<_>>().join(" ");
     let triple = target.to_string();
     let underscored = triple.replace('-', "_");
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(repository()).args(["build", "--locked", "--release", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(repository()).args([
+        "build",
+        "--locked",
+        "--release",
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.args(["--target", &triple, "--package", package, "--bin", package]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", target.flags(&remap)).env("SOURCE_DATE_EPOCH", "0");
     cargo.env(format!("CFLAGS_{underscored}"), c_flags);
@@ -175,20 +182,30 @@ fn build(package: &str, target: Target) -> Result<PathBuf> {
 
 #[derive(Deserialize)]
 struct Metadata {
-    workspace_root: String,
     target_directory: String,
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    /// Absent for members of the workspace
+    source: Option<String>,
+    manifest_path: PathBuf,
+}
+
+impl Metadata {
+    /// The folder that downloaded crates are unpacked in, one folder each.
+    fn crates(&self) -> Result<String> {
+        let downloaded = self.packages.iter().find(|package| package.source.is_some());
+        let folder = downloaded.and_then(|package| package.manifest_path.ancestors().nth(2));
+        Ok(folder.context("cargo downloaded no crate")?.display().to_string())
+    }
 }
 
 fn metadata() -> Result<Metadata> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(repository()).args(["metadata", "--format-version", "1", "--no-deps", "--locked"]);
+    cargo.current_dir(repository()).args(["metadata", "--format-version", "1", "--locked"]);
     serde_json::from_str(&capture(&mut cargo)?).context("cargo described the workspace in an unknown form")
-}
-
-/// The folder of downloaded crates: two above the binaries it installs, which is where `cargo` is found.
-fn cargo_home() -> String {
-    let registry = Path::new(env!("CARGO")).ancestors().find(|path| path.join("registry").is_dir());
-    registry.map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// The executable of `package` among cargo's messages, one JSON object a line.

@@ -7,6 +7,7 @@ mod chart;
 mod cluster;
 mod crds;
 mod docs;
+mod files;
 mod image;
 mod oci;
 mod openbao;

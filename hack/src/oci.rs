@@ -120,14 +120,14 @@ fn layer(entries: &[Entry]) -> Result<Vec<u8>> {
     Ok(layer.into_inner()?)
 }
 
-fn folder(tar: &mut Builder<Vec<u8>>, made: &mut BTreeSet<String>, path: &Path, mode: u32) -> Result<()> {
+fn folder(tar: &mut Builder<Vec<u8>>, made: &mut BTreeSet<String>, path: &Path, permissions: u32) -> Result<()> {
     if path.as_os_str().is_empty() || !made.insert(path.display().to_string()) {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
         folder(tar, made, parent, 0o755)?;
     }
-    let mut header = header(EntryType::Directory, mode, 0);
+    let mut header = header(EntryType::Directory, permissions, 0);
     Ok(tar.append_data(&mut header, format!("{}/", path.display()), std::io::empty())?)
 }
 

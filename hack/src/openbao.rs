@@ -24,7 +24,8 @@ use crate::cluster::kubectl::Kubectl;
 use crate::cluster::launch::{Site, spawn};
 use crate::cluster::place::Run;
 use crate::cluster::record::Process;
-use crate::pki::{Authority, Usage, write_private};
+use crate::files;
+use crate::pki::{Authority, Usage};
 use crate::process::{SEARCH_PATH, capture, feed, lock, poll, tail};
 
 /// Arguments of `cargo xtask openbao`.
@@ -103,14 +104,14 @@ impl Server {
     /// The server of that cluster; its address stays the same from start to start.
     pub fn new(run: &Run, env: &Env) -> Result<Self> {
         let dir = run.openbao();
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        files::create_folder(&dir)?;
         let kept = dir.join("address");
         let address = match (&env.host_address, fs::read_to_string(&kept)) {
             (_, Ok(address)) => address,
             (Some(host), Err(_)) => format!("{host}:8200"),
             (None, Err(_)) => format!("127.0.0.1:{}", free_port()?),
         };
-        fs::write(&kept, &address).with_context(|| format!("cannot write {}", kept.display()))?;
+        files::write(&kept, &address)?;
         Ok(Self {
             program: env.programs.bao.clone(),
             log: run.log("openbao"),
@@ -131,15 +132,15 @@ impl Server {
             return Ok(());
         }
         let data = self.dir.join("data");
-        fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+        files::create_folder(&data)?;
         if !self.dir.join("server.key").exists() {
             self.make_certificates()?;
         }
         let config = self.dir.join("config.json");
-        fs::write(&config, self.config(free_port()?)).with_context(|| format!("cannot write {}", config.display()))?;
+        files::write(&config, self.config(free_port()?))?;
         let args = ["server".to_owned(), format!("-config={}", config.display())];
         let (mut child, _) =
-            spawn(Command::new(&self.program), &self.env_vars(), &args, &self.log, &self.record, Site::Host)?;
+            spawn(&Command::new(&self.program), &self.env_vars(), &args, &self.log, &self.record, Site::Host)?;
         let answers = poll(Duration::from_secs(30), || {
             if let Some(status) = child.try_wait()? {
                 bail!("OpenBao ended ({status}); the end of its log:\n{}", self.log_end());
@@ -159,7 +160,7 @@ impl Server {
         if !poll(Duration::from_secs(10), || Ok(!process.is_running()))? {
             process.signal(Signal::KILL)?;
         }
-        fs::remove_file(&self.record).context("cannot remove the record of OpenBao")
+        files::remove(&self.record)
     }
 
     /// Seals it: every request but those about the seal is answered 503.
@@ -210,14 +211,14 @@ impl Server {
         let keys: Keys = serde_json::from_str(&capture(&mut command).context("cannot initialize OpenBao")?)
             .context("OpenBao answered its initialization in an unknown form")?;
         let unseal_key = keys.unseal_keys_b64.first().context("OpenBao made no unseal key")?;
-        write_private(&self.root_token_file(), &keys.root_token)?;
-        write_private(&self.unseal_key_file(), unseal_key)
+        files::write_private(self.root_token_file(), &keys.root_token)?;
+        files::write_private(self.unseal_key_file(), unseal_key)
     }
 
     fn make_certificates(&self) -> Result<()> {
         let authority = Authority::new("local OpenBao CA")?;
         // The authority's key is dropped here: nobody can sign for this server again.
-        fs::write(self.ca_file(), authority.pair().certificate).context("cannot write OpenBao's CA")?;
+        files::write(self.ca_file(), authority.pair().certificate)?;
         let names = [self.address.ip().to_string(), "127.0.0.1".into(), "localhost".into(), "host.node.test".into()];
         authority.issue("openbao", None, Usage::Server, &names)?.write(&self.dir, "server")
     }
@@ -262,7 +263,7 @@ impl Server {
     }
 
     fn authorized(&self) -> Result<Command> {
-        let token = fs::read_to_string(self.root_token_file()).context("cannot read the root token")?;
+        let token = files::read(self.root_token_file())?;
         let mut command = self.command();
         command.env("BAO_TOKEN", token);
         Ok(command)

@@ -3,11 +3,9 @@
 //! Must not know who uses them: the control plane's list is in `cluster/credentials.rs`, OpenBao's in `openbao.rs`.
 //! These keys guard a test cluster on one machine; the operator's own keys never come from here.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::files;
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -77,21 +75,9 @@ impl Pair {
     /// Writes `<name>.crt` and `<name>.key` into `dir`.
     pub fn write(&self, dir: &Path, name: &str) -> Result<()> {
         let certificate = dir.join(format!("{name}.crt"));
-        fs::write(&certificate, &self.certificate)
-            .with_context(|| format!("cannot write {}", certificate.display()))?;
-        write_private(&dir.join(format!("{name}.key")), &self.key)
+        files::write(&certificate, &self.certificate)?;
+        files::write_private(dir.join(format!("{name}.key")), &self.key)
     }
-}
-
-/// Writes a file that only its owner can read, from the first byte on.
-pub fn write_private(path: &Path, content: &str) -> Result<()> {
-    // An older file would keep its wider mode.
-    if path.exists() {
-        fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
-    }
-    let write =
-        || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content.as_bytes());
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Ten years from an hour ago: a stopped cluster starts again with the credentials it has, on a clock that is a little off.

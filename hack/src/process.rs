@@ -2,13 +2,14 @@
 //!
 //! Must not know what any program is for. Used by every command.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::files;
 use anyhow::{Context, Result, bail};
 
 /// Runs to the end and returns standard output.
@@ -62,7 +63,7 @@ pub fn poll(timeout: Duration, mut condition: impl FnMut() -> Result<bool>) -> R
 /// Takes the exclusive lock `path`, held until the returned file is dropped; says so when it has to wait for another process.
 pub fn lock(path: &Path, what: &str) -> Result<File> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        files::create_folder(parent)?;
     }
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {

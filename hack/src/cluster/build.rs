@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::place::Layer;
 use super::programs::{CILIUM, GO_PROGRAMS, GoSet, Programs};
-use super::{packages, wheels};
+use super::{node_images, packages, wheels};
 use crate::cache::{Cache, repository};
-use crate::oci;
+use crate::files;
 use crate::process::{capture, lock};
 
 /// Builds what `layer` needs and prints one line a program.
@@ -24,8 +24,8 @@ pub fn build(cache: &Cache, layer: Layer) -> Result<()> {
     packages::install_missing(layer)?;
     let programs = Programs::locate(cache)?;
     let _lock = lock(&cache.programs().join("lock"), "`cluster build`")?;
-    fs::create_dir_all(programs.bin().join("cni")).context("cannot create the folder for programs")?;
-    fs::create_dir_all(programs.dir().join("images")).context("cannot create the folder for images")?;
+    files::create_folder(programs.bin().join("cni"))?;
+    files::create_folder(programs.dir().join("images"))?;
     println!("programs of {layer} in {}", programs.dir().display());
 
     wheels::fetch(&programs)?;
@@ -36,7 +36,7 @@ pub fn build(cache: &Cache, layer: Layer) -> Result<()> {
         })?;
     }
     if layer >= Layer::L1 {
-        node_images(&programs)?;
+        node_images::pack(&programs)?;
     }
     if layer >= Layer::L2 {
         make(&programs.cilium(), "cilium settings", |partial| cilium_files(&programs, partial))?;
@@ -53,25 +53,16 @@ pub fn make(path: &Path, name: &str, write: impl FnOnce(&Path) -> Result<()>) ->
     }
     let start = Instant::now();
     let partial = path.with_extension("partial");
-    remove(&partial)?;
+    // What an interrupted build left.
+    files::remove(&partial)?;
     write(&partial).with_context(|| format!("cannot build {name}"))?;
     fs::rename(&partial, path).with_context(|| format!("cannot move {name} into place"))?;
     println!("  {name:<28} {:6.1} s", start.elapsed().as_secs_f32());
     Ok(())
 }
 
-/// What an interrupted build may have left: a file or a folder.
-fn remove(partial: &Path) -> Result<()> {
-    let removed = if partial.is_dir() { fs::remove_dir_all(partial) } else { fs::remove_file(partial) };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", partial.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn go_build(module: &Path, set: &GoSet, package: &str, output: &Path) -> Result<()> {
+/// Builds one Go package of the module in that folder.
+pub fn go_build(module: &Path, set: &GoSet, package: &str, output: &Path) -> Result<()> {
     let mut command = Command::new("go");
     command.current_dir(module).arg("build").args(go_flags(set)).arg("-o").arg(output).arg(package);
     command.env("CGO_ENABLED", if set.cgo { "1" } else { "0" }).env("GOTOOLCHAIN", "local").env_remove("GOFLAGS");
@@ -87,73 +78,20 @@ fn go_flags(set: &GoSet) -> Vec<String> {
     flags
 }
 
-fn node_images(programs: &Programs) -> Result<()> {
-    make(&programs.image("pause"), "image pause", |partial| {
-        let binary = partial.with_extension("binary");
-        let set = GoSet { dir: "pause", cgo: false, tags: "", ldflags: "" };
-        go_build(&repository().join("hack/cluster/pause"), &set, ".", &binary)?;
-        let packed = pack_program(&binary, "/pause", "localhost/pause:1", "65535:65535", partial);
-        remove(&binary)?;
-        packed
-    })?;
-    make(&programs.image("coredns"), "image coredns", |partial| {
-        pack_program(&programs.program("coredns"), "/coredns", "localhost/coredns:1.15.0", "65532:65532", partial)
-    })?;
-    make(&programs.image("busybox"), "image busybox", |partial| {
-        let busybox = fs::read("/bin/busybox").context("/bin/busybox is missing")?;
-        if !is_static(&busybox) {
-            bail!("/bin/busybox is linked dynamically; install the Debian package busybox-static");
-        }
-        // Not wget: a static glibc program cannot look up hosts without the shared library, and busybox's wget crashes.
-        let link = |name: &str| oci::Entry::Link { path: format!("/bin/{name}"), target: "busybox".into() };
-        let mut entries = vec![oci::Entry::Program { path: "/bin/busybox".into(), content: busybox }];
-        entries.extend(["sh", "cat", "ls", "sleep", "nc", "nslookup"].map(link));
-        let config = oci::Config {
-            reference: "localhost/busybox:1".into(),
-            command: vec!["sleep".into(), "infinity".into()],
-            user: "65532:65532".into(),
-            ..oci::Config::default()
-        };
-        write(partial, &oci::pack(&entries, &config)?)
-    })
-}
-
-/// An image of one static program.
-fn pack_program(binary: &Path, path: &str, reference: &str, user: &str, output: &Path) -> Result<()> {
-    let content = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    let config = oci::Config {
-        reference: reference.into(),
-        entrypoint: vec![path.into()],
-        user: user.into(),
-        ..oci::Config::default()
-    };
-    write(output, &oci::pack(&[oci::Entry::Program { path: path.into(), content }], &config)?)
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Whether an ELF program needs no dynamic loader, which it would name in its first kilobytes.
-fn is_static(program: &[u8]) -> bool {
-    let head = program.get(..4096).unwrap_or(program);
-    !head.windows(8).any(|window| window == b"ld-linux")
-}
-
 /// Copies out of Cilium's module what `up` needs, so that starting a cluster needs neither Go nor the module cache.
 fn cilium_files(programs: &Programs, output: &Path) -> Result<()> {
     let module = repository().join("hack/cluster/go").join(CILIUM.dir);
     let sources = go_module_dir(&module, "github.com/cilium/cilium")?;
     let sources = Path::new(&sources);
-    fs::create_dir_all(output).context("cannot create the folder for Cilium")?;
+    files::create_folder(output)?;
     copy_tree(&sources.join("bpf"), &output.join("bpf"))?;
 
     let mut crds = String::new();
     for name in CILIUM_CRDS {
         let path = sources.join("pkg/k8s/apis/cilium.io/client/crds").join(name).with_extension("yaml");
-        crds += &fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        crds += &files::read(&path)?;
     }
-    write(&output.join("crds.yaml"), crds.as_bytes())?;
+    files::write(output.join("crds.yaml"), crds.as_bytes())?;
 
     let mut helm = Command::new(programs.program("helm"));
     // Helm would otherwise read and write the user's own plugins and caches.
@@ -161,7 +99,7 @@ fn cilium_files(programs: &Programs, output: &Path) -> Result<()> {
     helm.args(["template", "cilium"]).arg(sources.join("install/kubernetes/cilium"));
     helm.args(["-n", "kube-system", "-s", "templates/cilium-configmap.yaml", "-f"]);
     helm.arg(repository().join("hack/cluster/conf/cilium-values.yaml"));
-    write(&output.join("configmap.yaml"), capture(&mut helm)?.as_bytes())
+    files::write(output.join("configmap.yaml"), capture(&mut helm)?.as_bytes())
 }
 
 /// The folder of a module that the wrapper module `module` requires, downloading it when missing.
@@ -193,7 +131,7 @@ const CILIUM_CRDS: [&str; 9] = [
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy {}", from.display());
-    fs::create_dir_all(to).with_context(failed)?;
+    files::create_folder(to)?;
     for entry in fs::read_dir(from).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
         let Some(name) = path.file_name() else { continue };
@@ -202,7 +140,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         } else {
             // Not `fs::copy`: modules are read-only, and a copy of them must be removable.
             let content = fs::read(&path).with_context(failed)?;
-            fs::write(to.join(name), content).with_context(failed)?;
+            files::write(to.join(name), content)?;
         }
     }
     Ok(())
@@ -210,6 +148,8 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     #[test]
@@ -234,11 +174,5 @@ mod tests {
         make(&path, "tool", |_| bail!("built twice")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn a_loader_in_the_head_means_dynamic() {
-        assert!(is_static(b"\x7fELF..........."));
-        assert!(!is_static(b"\x7fELF.../lib64/ld-linux-x86-64.so.2"));
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::daemons::Plan;
 use super::kubectl::Kubectl;
 use super::programs::Programs;
+use crate::files;
 use crate::process::find;
 
 /// Names under which a clang that can compile Cilium's eBPF programs (18.1 or newer) is installed.
@@ -20,7 +21,7 @@ pub const CLANGS: [&str; 3] = ["clang-19", "clang-20", "clang-18"];
 
 /// Registers Cilium's kinds.
 pub fn apply_crds(kubectl: &Kubectl, programs: &Programs) -> Result<()> {
-    let crds = fs::read_to_string(programs.cilium().join("crds.yaml")).context("cannot read Cilium's CRDs")?;
+    let crds = files::read(programs.cilium().join("crds.yaml"))?;
     kubectl.apply(&crds).context("cannot register Cilium's kinds")
 }
 
@@ -28,15 +29,14 @@ pub fn apply_crds(kubectl: &Kubectl, programs: &Programs) -> Result<()> {
 pub fn write_settings(plan: &Plan, programs: &Programs) -> Result<()> {
     let dir = plan.run.dir().join("cilium");
     if dir.exists() {
-        fs::remove_dir_all(&dir).context("cannot remove the settings of an earlier start")?;
+        files::remove(&dir)?;
     }
     for folder in ["config", "cni", "lib", "clang"] {
-        fs::create_dir_all(dir.join(folder)).context("cannot create Cilium's folders")?;
+        files::create_folder(dir.join(folder))?;
     }
-    let chart =
-        fs::read_to_string(programs.cilium().join("configmap.yaml")).context("cannot read Cilium's settings")?;
+    let chart = files::read(programs.cilium().join("configmap.yaml"))?;
     for (key, value) in settings(&chart, plan)? {
-        fs::write(dir.join("config").join(&key), value).with_context(|| format!("cannot write the setting {key}"))?;
+        files::write(dir.join("config").join(&key), value)?;
     }
     let clang = CLANGS.into_iter().find_map(find).context("clang 18.1 or newer is not installed")?;
     link(&clang, &dir.join("clang/clang"))?;

@@ -1,12 +1,10 @@
 //! Renders the configuration files of one cluster from the templates in `hack/cluster/conf`.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::daemons::Plan;
 use super::place::NODE;
+use crate::files;
 
 /// What is applied to a cluster with a node: the rights of kube-proxy, and CoreDNS.
 pub fn addons(plan: &Plan) -> Result<String> {
@@ -16,8 +14,8 @@ pub fn addons(plan: &Plan) -> Result<String> {
 /// Writes every file that the daemons of the plan's layer read.
 pub fn write(plan: &Plan) -> Result<()> {
     let dir = plan.run.config();
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    put(&dir.join("audit.yaml"), include_str!("../../cluster/conf/audit.yaml"))?;
+    files::create_folder(&dir)?;
+    files::write(dir.join("audit.yaml"), include_str!("../../cluster/conf/audit.yaml"))?;
     if !plan.has_node() {
         return Ok(());
     }
@@ -28,7 +26,7 @@ pub fn write(plan: &Plan) -> Result<()> {
         ("resolv.conf", "nameserver @HOST@\n"),
         ("bridge.conflist", include_str!("../../cluster/conf/bridge.conflist")),
     ] {
-        put(&dir.join(name), &render(template, plan)?)?;
+        files::write(dir.join(name), &render(template, plan)?)?;
     }
     Ok(())
 }
@@ -54,10 +52,6 @@ fn render(template: &str, plan: &Plan) -> Result<String> {
         bail!("a template asks for an unknown value: {}", line.trim());
     }
     Ok(text)
-}
-
-fn put(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

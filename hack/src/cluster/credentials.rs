@@ -2,7 +2,6 @@
 //!
 //! Made once a run folder: a stopped cluster starts again with the credentials its stored tokens were made with.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,7 +11,8 @@ use serde_json::json;
 
 use super::daemons::Plan;
 use super::place::NODE;
-use crate::pki::{Authority, Pair, Usage, write_private};
+use crate::files;
+use crate::pki::{Authority, Pair, Usage};
 
 /// Clients of the API server: file name, common name, organization.
 const CLIENTS: [(&str, &str, Option<&str>); 5] = [
@@ -28,15 +28,15 @@ pub fn prepare(plan: &Plan) -> Result<()> {
     let dir = plan.run.pki();
     let complete = dir.join("complete");
     if !complete.exists() {
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        files::create_folder(&dir)?;
         make(plan, &dir)?;
-        fs::write(&complete, "").context("cannot finish the credentials")?;
+        files::write(&complete, "")?;
     }
     let authority = read(&dir, "ca.crt")?;
     for (name, ..) in CLIENTS {
         let pair = Pair { certificate: read(&dir, &format!("{name}.crt"))?, key: read(&dir, &format!("{name}.key"))? };
         let path = dir.join(format!("{name}.kubeconfig"));
-        write_private(&path, &kubeconfig(&plan.api_url(), &authority, &pair))?;
+        files::write_private(&path, &kubeconfig(&plan.api_url(), &authority, &pair))?;
     }
     Ok(())
 }
@@ -58,8 +58,8 @@ fn make(plan: &Plan, dir: &Path) -> Result<()> {
     front_proxy.issue("front-proxy-client", None, Usage::Client, &[])?.write(dir, "front-proxy-client")?;
 
     let tokens = KeyPair::generate_for(&PKCS_RSA_SHA256).context("cannot make the key for ServiceAccount tokens")?;
-    write_private(&dir.join("sa.key"), &tokens.serialize_pem())?;
-    fs::write(dir.join("sa.pub"), tokens.public_key_pem()).context("cannot write the public key for tokens")
+    files::write_private(dir.join("sa.key"), &tokens.serialize_pem())?;
+    files::write(dir.join("sa.pub"), tokens.public_key_pem())
 }
 
 /// Every name a client may use, so that one certificate serves all layers.
@@ -94,5 +94,5 @@ fn kubeconfig(server: &str, authority: &str, client: &Pair) -> String {
 }
 
 fn read(dir: &Path, name: &str) -> Result<String> {
-    fs::read_to_string(dir.join(name)).with_context(|| format!("cannot read the credential {name}"))
+    files::read(dir.join(name))
 }

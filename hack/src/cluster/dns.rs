@@ -34,10 +34,10 @@ fn question(name: &str) -> Vec<u8> {
     query
 }
 
-/// Our question, answered without error and with at least one record.
+/// Our question, answered with at least one record and without error, which the low four bits of its byte name.
 fn is_answer(message: &[u8]) -> bool {
     let [id0, id1, flags, code, _, _, count0, count1, ..] = message else { return false };
-    [*id0, *id1] == ID && flags & 0x80 != 0 && code & 0x0F == 0 && [*count0, *count1] != [0, 0]
+    [*id0, *id1] == ID && flags & 0x80 != 0 && code % 16 == 0 && [*count0, *count1] != [0, 0]
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rustix::process::Signal;
 
 use super::place::{Place, Run};
 use super::record::Process;
 use super::{host, node};
 use crate::cache::Cache;
+use crate::files;
 use crate::process::{lock, poll};
 
 /// Ends cluster `place`; with `purge` its stored state goes too. Does nothing where nothing is.
@@ -22,7 +23,7 @@ pub fn down(cache: &Cache, place: Place, purge: bool) -> Result<()> {
     let lock = lock(&run.dir().join("lock"), "this cluster")?;
     end(cache, place, &run)?;
     if purge {
-        fs::remove_dir_all(run.dir()).with_context(|| format!("cannot remove {}", run.dir().display()))?;
+        files::remove(run.dir())?;
     }
     drop(lock);
     println!("cluster {} is down{}", place.index(), if purge { ", its state is gone" } else { "" });
@@ -31,7 +32,7 @@ pub fn down(cache: &Cache, place: Place, purge: bool) -> Result<()> {
 
 /// Ends every recorded process of the run folder and restores the host; the caller holds the cluster's lock.
 pub fn end(cache: &Cache, place: Place, run: &Run) -> Result<()> {
-    remove_file(&run.env())?;
+    files::remove(run.env())?;
     end_recorded(&run.guests())?;
     // One signal ends a whole node; what is left then are the processes of a cluster without one.
     node::end(run, place)?;
@@ -52,14 +53,5 @@ fn end_recorded(folder: &std::path::Path) -> Result<()> {
     if !poll(Duration::from_secs(20), || Ok(!processes.iter().any(|process| process.is_running())))? {
         bail!("some processes recorded in {} did not end", folder.display());
     }
-    paths.iter().try_for_each(|path| remove_file(path))
-}
-
-fn remove_file(path: &std::path::Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    paths.iter().try_for_each(files::remove)
 }

@@ -3,7 +3,6 @@
 //! Written by `cluster up` for a local cluster; made by probing for any other.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +13,7 @@ use super::kubectl::Kubectl;
 use super::place::{Layer, Place, Run};
 use super::programs::Programs;
 use crate::cache::Cache;
+use crate::files;
 
 /// A test cluster as tests see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,13 +108,13 @@ impl Env {
 
     /// Reads a description.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = files::read(path)?;
         serde_json::from_str(&text).with_context(|| format!("{} does not describe a cluster", path.display()))
     }
 
     /// Writes it.
     pub fn write(&self, path: &Path) -> Result<()> {
-        fs::write(path, format!("{}\n", self.render()?)).with_context(|| format!("cannot write {}", path.display()))
+        files::write(path, format!("{}\n", self.render()?))
     }
 
     /// As JSON.
@@ -137,7 +137,7 @@ pub fn external(kubeconfig: &Path, cache: &Cache) -> Result<Env> {
     let programs = Programs::locate(cache)?;
     programs.require_wheels()?;
     let logs = cache.run().join("external");
-    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    files::create_folder(&logs)?;
     let kubeconfig = std::path::absolute(kubeconfig).context("the kubeconfig is not a usable path")?;
     if !kubeconfig.is_file() {
         bail!("{} is not a file", kubeconfig.display());
@@ -163,12 +163,17 @@ pub fn external(kubeconfig: &Path, cache: &Cache) -> Result<Env> {
 
 /// Whether some node of the list is ready, and how images get there.
 fn probe(nodes: &Value) -> (bool, ImageLoader) {
-    let items = nodes["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
+    let items = list(nodes, "/items");
     let ready = |node: &Value| {
-        let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        let conditions = list(node, "/status/conditions");
+        conditions.iter().any(|condition| {
+            condition.get("type") == Some(&"Ready".into()) && condition.get("status") == Some(&"True".into())
+        })
     };
-    let kind = |node: &Value| node["spec"]["providerID"].as_str().is_some_and(|id| id.starts_with("kind://"));
+    let kind = |node: &Value| {
+        node.pointer("/spec/providerID").and_then(Value::as_str).is_some_and(|id| id.starts_with("kind://"))
+    };
     let loader = if !items.is_empty() && items.iter().all(kind) { ImageLoader::Kind } else { ImageLoader::None };
     (items.iter().any(ready), loader)
 }

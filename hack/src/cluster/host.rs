@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::node::PRIVATE_FOLDERS;
 use super::place::{Place, Run};
 use crate::cache::Cache;
+use crate::files;
 use crate::process::poll;
 
 /// Host-wide settings that the kubelet and Cilium write.
@@ -37,11 +38,10 @@ pub fn prepare(cache: &Cache) -> Result<()> {
             sysctls: SYSCTLS.into_iter().filter_map(read).collect(),
             folders: PRIVATE_FOLDERS.into_iter().filter(absent).map(PathBuf::from).collect(),
         };
-        fs::write(&path, serde_json::to_string_pretty(&before)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(&path, serde_json::to_string_pretty(&before)?)?;
     }
     for folder in PRIVATE_FOLDERS {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {folder}"))?;
+        files::create_folder(folder)?;
     }
     Ok(())
 }
@@ -53,11 +53,11 @@ pub fn restore(cache: &Cache) -> Result<()> {
     if !path.exists() || places.into_iter().any(|place| super::node::holder(&Run::new(cache, place)).is_some()) {
         return Ok(());
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = files::read(&path)?;
     let before: Before =
         serde_json::from_str(&text).with_context(|| format!("{} is not what we wrote", path.display()))?;
     for (name, value) in before.sysctls {
-        fs::write(sysctl(&name), value).with_context(|| format!("cannot restore the sysctl {name}"))?;
+        files::write(sysctl(&name), value)?;
     }
     for folder in before.folders {
         match fs::remove_dir(&folder) {
@@ -68,7 +68,7 @@ pub fn restore(cache: &Cache) -> Result<()> {
             _ => {}
         }
     }
-    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    files::remove(&path)
 }
 
 /// How this machine mounts its cgroups.
@@ -99,12 +99,12 @@ impl CgroupMode {
 pub fn make_cgroup(name: &str) -> Result<()> {
     for parent in cgroup_parents()? {
         let path = parent.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot create the cgroup {}", path.display()))?;
+        files::create_folder(&path)?;
         // A cpuset starts empty in version 1, and no process can enter an empty one.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let from = parent.join(file);
             if CgroupMode::current() == CgroupMode::V1 && from.exists() {
-                fs::write(path.join(file), fs::read(&from)?).with_context(|| format!("cannot fill {file}"))?;
+                files::write(path.join(file), fs::read(&from)?)?;
             }
         }
     }

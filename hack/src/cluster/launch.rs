@@ -80,7 +80,7 @@ impl<'a> Launch<'a> {
     /// Starts a daemon in a session of its own, logging to a file, and records it.
     pub fn start(&self, daemon: Daemon) -> Result<Started> {
         let command = self.site.command(&self.bin.join(daemon.name));
-        let (child, process) = self.spawn(command, &daemon)?;
+        let (child, process) = self.spawn(&command, &daemon)?;
         Ok(Started { daemon, child, process })
     }
 
@@ -122,7 +122,7 @@ impl<'a> Launch<'a> {
         println!("{:7} ms  {what}", self.start.elapsed().as_millis());
     }
 
-    fn spawn(&self, command: Command, daemon: &Daemon) -> Result<(Child, Process)> {
+    fn spawn(&self, command: &Command, daemon: &Daemon) -> Result<(Child, Process)> {
         let record = self.run.pids().join(daemon.name);
         spawn(command, &daemon.env, &daemon.args, &self.run.log(daemon.name), &record, self.site)
     }
@@ -148,7 +148,7 @@ impl<'a> Launch<'a> {
 
 /// Starts `command` detached, with only the given environment and its output in `log`; records it in `record`.
 pub fn spawn(
-    command: Command,
+    command: &Command,
     env: &[(&'static str, String)],
     args: &[String],
     log: &Path,

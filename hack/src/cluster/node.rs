@@ -3,7 +3,6 @@
 //! Firewall, routes and mounts of the host stay untouched, and ending that one process ends everything in the node:
 //! the kernel kills all processes of a pid namespace with its first. Must not know which daemons run inside.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::daemons::Plan;
 use super::launch::{Site, spawn};
 use super::place::{NODE, Place, Run};
 use super::record::Process;
+use crate::files;
 use crate::process::{SEARCH_PATH, capture, poll, succeeds};
 
 /// Folders of the host over which the node mounts empty ones of its own, since daemons write to them by fixed paths.
@@ -71,7 +71,7 @@ fn hold_namespaces(run: &Run) -> Result<Process> {
     // The first process of the namespace must reap orphans for ever: a shell that waits does just that.
     command.args(["sh", "-c", "sleep infinity & wait"]);
     let env = [("PATH", SEARCH_PATH.to_owned())];
-    let (mut child, outer) = spawn(command, &env, &[], &run.log(OUTER), &run.pids().join(OUTER), Site::Host)?;
+    let (mut child, outer) = spawn(&command, &env, &[], &run.log(OUTER), &run.pids().join(OUTER), Site::Host)?;
     let mut holder = None;
     poll(Duration::from_secs(10), || {
         if let Some(status) = child.try_wait()? {
@@ -101,7 +101,7 @@ fn connect(place: Place, holder: Process) -> Result<()> {
         let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
         // A kernel without IPv6 has no such file and nothing to forward.
         if Path::new(&path).exists() {
-            fs::write(&path, "0").with_context(|| format!("cannot write {path}"))?;
+            files::write(&path, "0")?;
         }
     }
     ip(&format!("link set {interface} up"))?;
@@ -112,7 +112,8 @@ fn connect(place: Place, holder: Process) -> Result<()> {
 }
 
 fn setup_script(place: Place) -> String {
-    let mut script = format!(
+    let mounts = PRIVATE_FOLDERS.map(|folder| format!("mount -t tmpfs tmpfs {folder}")).join("\n         ");
+    format!(
         "set -e
          mount --make-rshared /
          hostname {NODE}
@@ -126,14 +127,11 @@ fn setup_script(place: Place) -> String {
          echo 0 > ipv4/conf/default/rp_filter
          if [ -e bridge/bridge-nf-call-iptables ]; then echo 1 > bridge/bridge-nf-call-iptables; fi
          if [ -d /sys/fs/bpf ]; then mount -t bpf bpf /sys/fs/bpf; fi
-        ",
+         {mounts}
+         mkdir -p /run/netns /run/lock /run/containerd",
         node = place.node_address(),
         host = place.host_address(),
-    );
-    for folder in PRIVATE_FOLDERS {
-        script += &format!("mount -t tmpfs tmpfs {folder}\n");
-    }
-    script + "mkdir -p /run/netns /run/lock /run/containerd\n"
+    )
 }
 
 fn inside(holder: Process, script: &str) -> Result<()> {

@@ -203,7 +203,7 @@ fn content_key(sources: &[(String, Vec<u8>)], go_version: &str) -> String {
 
 /// Every file that decides what is built, with its path below `top`, sorted.
 fn sources(top: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
+    let mut files = vec![("node_images.rs".to_owned(), include_bytes!("node_images.rs").to_vec())];
     let mut folders = vec![top.join("go"), top.join("pause")];
     let mut paths = vec![top.join("wheels.txt"), top.join("conf/cilium-values.yaml")];
     while let Some(folder) = folders.pop() {

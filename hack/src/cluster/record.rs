@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::files;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -34,8 +35,7 @@ impl Process {
 
     /// Records the process in `path`.
     pub fn write(self, path: &Path) -> Result<()> {
-        fs::write(path, format!("{} {}\n", self.pid, self.started))
-            .with_context(|| format!("cannot write {}", path.display()))
+        files::write(path, format!("{} {}\n", self.pid, self.started))
     }
 
     /// The id in the namespace of this command.

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
-
 use super::env::Env;
 use super::kubectl::Kubectl;
 use super::place::{Place, Run};
@@ -43,26 +41,25 @@ impl State {
 }
 
 /// Prints every cluster that has a run folder.
-pub fn status(cache: &Cache) -> Result<()> {
+pub fn status(cache: &Cache) {
     let mut none = true;
     for place in (0..=Place::LAST).filter_map(Place::new) {
         let run = Run::new(cache, place);
         if run.dir().exists() {
             none = false;
-            print(place, &run)?;
+            print(place, &run);
         }
     }
     if none {
         println!("no cluster");
     }
-    Ok(())
 }
 
-fn print(place: Place, run: &Run) -> Result<()> {
+fn print(place: Place, run: &Run) {
     match State::of(run) {
         State::Down => {
             println!("cluster {}: down, state kept in {}", place.index(), run.dir().display());
-            return Ok(());
+            return;
         }
         State::Up(layer) => println!("cluster {}: {layer} up", place.index()),
         State::Partly(gone) => println!("cluster {}: partly up: {}", place.index(), gone.join(", ")),
@@ -86,7 +83,6 @@ fn print(place: Place, run: &Run) -> Result<()> {
         }
         println!("  {:<26} {}", "kubeconfig", env.kubeconfig.display());
     }
-    Ok(())
 }
 
 /// Name and running process of each record in a folder, sorted by name.

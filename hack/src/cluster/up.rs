@@ -20,6 +20,7 @@ use super::programs::{NODE_IMAGES, Programs};
 use super::status::State;
 use super::{cilium, config, credentials, daemons, dns, down, host, node, preflight};
 use crate::cache::Cache;
+use crate::files;
 use crate::process::lock;
 
 /// Starts cluster `place`, or says that it runs already.
@@ -74,7 +75,7 @@ fn keep_to_one_layer(run: &Run, layer: Layer) -> Result<()> {
 
 fn start(plan: &Plan, programs: &Programs, cache: &Cache) -> Result<()> {
     for folder in [plan.run.pids(), plan.run.guests(), plan.run.logs(), plan.run.config()] {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        files::create_folder(&folder)?;
     }
     credentials::prepare(plan)?;
     config::write(plan)?;
@@ -124,9 +125,9 @@ fn start_node(
 fn prepare_networks(plan: &Plan) -> Result<()> {
     let folder = plan.run.dir().join("cni.d");
     if folder.exists() {
-        fs::remove_dir_all(&folder).context("cannot remove an earlier network configuration")?;
+        files::remove(&folder)?;
     }
-    fs::create_dir_all(&folder).context("cannot create the folder for network configurations")?;
+    files::create_folder(&folder)?;
     if plan.layer == Layer::L1 {
         fs::copy(plan.run.config().join("bridge.conflist"), folder.join("10-bridge.conflist"))
             .context("cannot copy the network configuration")?;
@@ -203,6 +204,6 @@ fn write_ctr(plan: &Plan, site: Site) -> Result<()> {
         .collect();
     let script = format!("#!/bin/sh\nexec {} -a {CONTAINERD_SOCKET} -n k8s.io \"$@\"\n", words.join(" "));
     let path = plan.run.dir().join("ctr");
-    fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, script)?;
     Ok(fs::set_permissions(&path, Permissions::from_mode(0o755))?)
 }

