@@ -4,6 +4,7 @@
 //! effect that was decided, and reads again.
 
 pub mod cli;
+pub mod cluster;
 pub mod issuers;
 pub mod runtime;
 pub mod vault;

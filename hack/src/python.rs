@@ -20,8 +20,13 @@ pub fn tool(cache: &Cache, package: &str, version: &str) -> Result<PathBuf> {
     process::capture(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))
         .context("python3 with its venv module is needed (Debian: python3-venv)")?;
     let wanted = format!("{package}=={version}");
-    process::capture(Command::new(place.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", &wanted]))
-        .with_context(|| format!("{wanted} cannot be installed from the Python package index"))?;
+    process::capture(Command::new(place.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        &wanted,
+    ]))
+    .with_context(|| format!("{wanted} cannot be installed from the Python package index"))?;
     std::fs::write(&done, "")?;
     Ok(program)
 }

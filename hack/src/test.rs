@@ -74,7 +74,10 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
         command
     };
     counts += check("formatting", &mut run(&["fmt", "--all", "--check"]))?;
-    counts += check("lints", &mut run(&["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"]))?;
+    counts += check(
+        "lints",
+        &mut run(&["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"]),
+    )?;
     counts += check("generated files are current", &mut run(&["xtask", "crds", "--check"]))?;
 
     let tools = Tools::prepare(cache)?;
@@ -89,7 +92,21 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
     cluster::stop(cache, place)?;
     counts += result?;
 
-    counts += counted("simulation", &mut run(&["test", "--release", "--package", "countersign-core", "--features", "testing", "--test", "simulate", "--", "--nocapture"]))?;
+    counts += counted(
+        "simulation",
+        &mut run(&[
+            "test",
+            "--release",
+            "--package",
+            "countersign-core",
+            "--features",
+            "testing",
+            "--test",
+            "simulate",
+            "--",
+            "--nocapture",
+        ]),
+    )?;
     if args.fast {
         println!("left out by --fast: end to end on a cluster with a node");
     }
@@ -113,7 +130,9 @@ impl Tools {
     }
 
     fn tell(&self, command: &mut Command, state: &Run) {
-        command.env("COUNTERSIGN_TEST_ENV", state.env()).env("COUNTERSIGN_KUBERNETES_VALIDATE", &self.kubernetes_validate);
+        command
+            .env("COUNTERSIGN_TEST_ENV", state.env())
+            .env("COUNTERSIGN_KUBERNETES_VALIDATE", &self.kubernetes_validate);
         if let Ok(env) = Env::read(&state.env()) {
             command.env("COUNTERSIGN_HELM", env.programs.helm).env("COUNTERSIGN_BAO", env.programs.bao);
         }
@@ -133,7 +152,11 @@ fn check(name: &str, command: &mut Command) -> Result<Counts> {
 fn counted(name: &str, command: &mut Command) -> Result<Counts> {
     let started = Instant::now();
     println!("\n== {name}");
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("{name}: cannot be started"))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{name}: cannot be started"))?;
     let output = child.stdout.take().context("no output")?;
     let mut counts = Counts::default();
     for line in BufReader::new(output).lines() {
@@ -160,7 +183,10 @@ mod tests {
     fn closing_lines_are_read() {
         let line = "test result: ok. 12 passed; 1 failed; 2 ignored; 0 measured; 14 filtered out; finished in 0.03s";
         assert_eq!(Counts::read(line), Some(Counts { passed: 12, failed: 1, skipped: 2 }));
-        assert_eq!(Counts::read("test result: FAILED. 0 passed; 3 failed; 0 ignored"), Some(Counts { passed: 0, failed: 3, skipped: 0 }));
+        assert_eq!(
+            Counts::read("test result: FAILED. 0 passed; 3 failed; 0 ignored"),
+            Some(Counts { passed: 0, failed: 3, skipped: 0 })
+        );
         assert_eq!(Counts::read("running 3 tests"), None);
     }
 }

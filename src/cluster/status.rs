@@ -2,7 +2,7 @@
 
 use countersign_core::fault::Failure;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource as Object, ResourceExt,
     api::{Patch, PatchParams},
     core::NamespaceResourceScope,
 };
@@ -21,7 +21,7 @@ impl Cluster {
     /// As any write.
     pub async fn write_status<K, S>(&self, object: &K, resource: Resource, status: &S) -> Result<String, Failure>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
     {
         let namespace = object.namespace().unwrap_or_default();
@@ -34,7 +34,7 @@ impl Cluster {
     /// As any write.
     pub async fn write_cluster_status<K, S>(&self, object: &K, resource: Resource, status: &S) -> Result<String, Failure>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
     {
         self.apply_status(&Api::all(self.client.clone()), object, resource, status).await
@@ -42,7 +42,7 @@ impl Cluster {
 
     async fn apply_status<K, S>(&self, api: &Api<K>, object: &K, resource: Resource, status: &S) -> Result<String, Failure>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
     {
         let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());

@@ -45,6 +45,7 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Next<Effect, Se
     match (due, &world.progress.failure, &world.target) {
         (None, None, _) => pass.settle(Outcome::Steady, None, None),
         (due, Some(failure), _) => pass.failed(failure, due, &admitted),
+        (Some(Trigger::RootsChanged), None, _) if world.issuer_in_doubt => pass.in_doubt(),
         (Some(Trigger::RootsChanged), None, TargetView::Present(stored)) => {
             let roots = SecretBytes::from(admitted.domain.roots.clone());
             let data = stored.data.clone().into_iter().chain([("ca.crt".to_owned(), roots)]).collect();
@@ -196,6 +197,14 @@ impl Pass<'_> {
         }
     }
 
+    /// Fail static: while the issuer is in doubt, what is stored stays as it is.
+    fn in_doubt(self) -> Next<Effect, Settled> {
+        let message = "the issuer does not answer as it should; the Secret is rewritten when it does";
+        let failure =
+            Failure::new(Class::Unavailable, Reason::IssuerUnavailable, message).retry_after(Duration::from_secs(60));
+        self.held(Hold { failure, until: None }, Some(Trigger::RootsChanged))
+    }
+
     fn held(self, hold: Hold, due: Option<Trigger>) -> Next<Effect, Settled> {
         // A suspended or dying object is woken by its own change, not by time.
         let sleeps = matches!(hold.failure.reason, Reason::Suspended | Reason::Deleting);
@@ -218,18 +227,16 @@ impl Pass<'_> {
                     .map_or(0, |last| last.attempts);
                 let counted = Counted { attempts: before.saturating_add(1), inputs };
                 let wait = failure.backoff(u32::try_from(counted.attempts).unwrap_or(1), &self.intent.uid);
-                let outcome = Outcome::Failed { failure: failure.clone(), counted: Some(counted), carry: None };
+                let outcome = Outcome::Failed { failure: failure.clone(), counted: Some(counted) };
                 self.settle(outcome, due, Some(self.after(wait)))
             }
         }
     }
 
-    /// The other side could not take it now: nothing is counted, key and answer are kept.
+    /// The other side could not take it now: nothing is counted.
     fn carry_on(self, failure: Failure, due: Option<Trigger>) -> Next<Effect, Settled> {
-        let kept = Progress { failure: None, signed: 0, ..self.world.progress.clone() };
-        let carry = kept.answer.is_some().then(|| Box::new(kept));
         let wait = failure.backoff(self.world.memory.transient.saturating_add(1), &self.intent.uid);
-        self.settle(Outcome::Failed { failure, counted: None, carry }, due, Some(self.after(wait)))
+        self.settle(Outcome::Failed { failure, counted: None }, due, Some(self.after(wait)))
     }
 
     fn after(self, wait: Duration) -> Timestamp {
@@ -242,7 +249,13 @@ impl Pass<'_> {
         let boundary = self.stored_leaf().and_then(|leaf| next_boundary(self.intent, leaf, self.now));
         let asleep = self.intent.deleting;
         let wake = [until, boundary].into_iter().flatten().min().filter(|_| !asleep);
-        Next::Settle(Settled { outcome, due, wake })
+        // An answer that was refused is dropped; one that nobody could store yet is kept.
+        let kept = match &outcome {
+            Outcome::Steady | Outcome::Failed { counted: Some(_), .. } => None,
+            Outcome::Held(_) | Outcome::Failed { counted: None, .. } => self.world.progress.answer.as_ref(),
+        };
+        let carry = kept.map(|_| Box::new(Progress { failure: None, signed: 0, ..self.world.progress.clone() }));
+        Next::Settle(Settled { outcome, due, wake, carry })
     }
 }
 

@@ -26,7 +26,9 @@ pub fn report(
     previous: &ServiceIdentityStatus,
     now: Timestamp,
 ) -> ServiceIdentityStatus {
-    if intent.deleting {
+    // What could not be looked at must not be spoken of: the next look comes soon.
+    let blind = matches!(&world.target, TargetView::Unread(why) if why.class != Class::Waiting);
+    if intent.deleting || blind && !previous.conditions.is_empty() {
         return previous.clone();
     }
     let mut status = previous.clone();
@@ -100,7 +102,7 @@ fn describe(status: &mut ServiceIdentityStatus, intent: &Intent, world: &World, 
 fn last_failure(settled: &Settled, previous: &ServiceIdentityStatus, now: Timestamp) -> Option<LastFailure> {
     match &settled.outcome {
         Outcome::Steady => None,
-        Outcome::Failed { failure, counted: Some(counted), .. } => Some(LastFailure {
+        Outcome::Failed { failure, counted: Some(counted) } => Some(LastFailure {
             reason: failure.reason,
             class: failure.class,
             at: Time(now),
@@ -119,8 +121,8 @@ fn findings(intent: &Intent, world: &World, settled: &Settled, previous: &[Condi
         Outcome::Failed { failure, .. } => Some(failure),
     };
     let mut findings = vec![
-        ready(intent, world, settled, previous, now),
-        accepted(settled, previous),
+        ready(intent, world, settled, now),
+        accepted(settled, previous, intent.generation),
         issued(intent, world, settled, failure, previous),
     ];
     findings.extend(failure.and_then(progress));
@@ -139,11 +141,13 @@ fn findings(intent: &Intent, world: &World, settled: &Settled, previous: &[Condi
 }
 
 /// Whether the material that is stored is good; not whether the last attempt worked.
-fn ready(intent: &Intent, world: &World, settled: &Settled, previous: &[Condition], now: Timestamp) -> Finding {
+fn ready(intent: &Intent, world: &World, settled: &Settled, now: Timestamp) -> Finding {
     let no = |reason, message: String| Finding::new(ConditionType::Ready, Verdict::False, reason, message);
     let name = &intent.target.name;
     let stored = match &world.target {
-        TargetView::Unread(_) => return unread(previous),
+        TargetView::Unread(why) => {
+            return Finding::new(ConditionType::Ready, Verdict::Unknown, why.reason, why.message.clone());
+        }
         TargetView::Absent => return no(Reason::SecretMissing, format!("secret \"{name}\" does not exist yet")),
         TargetView::Foreign => {
             return no(Reason::TargetNotOwned, format!("secret \"{name}\" is not managed by this object"));
@@ -175,17 +179,17 @@ fn ready(intent: &Intent, world: &World, settled: &Settled, previous: &[Conditio
     Finding::new(ConditionType::Ready, Verdict::True, Reason::Valid, message)
 }
 
-/// A Secret that could not be looked at is as good as it last was, until its recorded end passes.
-fn unread(previous: &[Condition]) -> Finding {
-    kept(ConditionType::Ready, previous)
-}
-
-fn accepted(settled: &Settled, previous: &[Condition]) -> Finding {
+fn accepted(settled: &Settled, previous: &[Condition], generation: i64) -> Finding {
     match &settled.outcome {
         Outcome::Held(hold) if speaks_of_the_spec(hold.failure.reason) => {
             Finding::new(ConditionType::Accepted, Verdict::False, hold.failure.reason, hold.failure.message.clone())
         }
-        Outcome::Held(_) if settled.due.is_none() => kept(ConditionType::Accepted, previous),
+        // A verdict holds for the spec it was passed on, and for no later one.
+        Outcome::Held(_) if settled.due.is_none() => {
+            let same_spec: Vec<_> =
+                previous.iter().filter(|one| one.observed_generation == Some(generation)).cloned().collect();
+            kept(ConditionType::Accepted, &same_spec)
+        }
         Outcome::Held(_) | Outcome::Steady | Outcome::Failed { .. } => {
             Finding::new(ConditionType::Accepted, Verdict::True, Reason::Accepted, "the spec is understood and allowed")
         }

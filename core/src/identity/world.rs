@@ -28,6 +28,8 @@ pub struct World {
     pub cluster_domain: String,
     /// The trust domain.
     pub domain: DomainView,
+    /// Whether the domain's issuer is known not to answer as it should: nothing stored changes then.
+    pub issuer_in_doubt: bool,
     /// The older identity that names the same Secret, as `namespace/name`.
     pub claimed_by: Option<String>,
     /// Whether the admission policy that fences us was seen to refuse, so that Secrets may be touched.
@@ -246,6 +248,8 @@ pub struct Settled {
     pub due: Option<Trigger>,
     /// When to look again by ourselves; `None` = only when something changes.
     pub wake: Option<Timestamp>,
+    /// Key and answer that are not stored yet, to be tried again for ten minutes from when they came.
+    pub carry: Option<Box<Progress>>,
 }
 
 /// Why a pass ended.
@@ -261,8 +265,6 @@ pub enum Outcome {
         failure: Failure,
         /// How it counts against this object; an outage does not.
         counted: Option<Counted>,
-        /// Key and answer that could not be stored, to be tried again for ten minutes.
-        carry: Option<Box<Progress>>,
     },
 }
 

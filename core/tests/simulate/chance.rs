@@ -154,6 +154,13 @@ impl Tally {
         *self.gates.entry(reason).or_default() += 1;
     }
 
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: Self) {
+        other.calls.into_iter().for_each(|(key, count)| *self.calls.entry(key).or_default() += count);
+        other.triggers.into_iter().for_each(|(key, count)| *self.triggers.entry(key).or_default() += count);
+        other.gates.into_iter().for_each(|(key, count)| *self.gates.entry(key).or_default() += count);
+    }
+
     /// The table, and everything that was never hit.
     pub fn report(&self) -> (String, Vec<String>) {
         let mut lines = Vec::new();

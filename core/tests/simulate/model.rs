@@ -170,7 +170,8 @@ impl Model {
     /// How Vault answers a call that nothing else is wrong with.
     pub fn answer(&self) -> history::VaultAnswer {
         match self.vault {
-            VaultMode::Up => history::VaultAnswer::Fine,
+            // A 404 speaks of the issuer alone; the server is well.
+            VaultMode::Up | VaultMode::Answers(404) => history::VaultAnswer::Fine,
             VaultMode::Cut => history::VaultAnswer::Unreached,
             VaultMode::Answers(code) => history::VaultAnswer::Status(code),
         }

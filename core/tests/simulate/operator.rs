@@ -15,7 +15,7 @@ use countersign_core::{
         Identity, intent, report,
         world::{
             Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite,
-            ServiceView, SignRequest, Stored, TargetView, World,
+            ServiceView, Settled, SignRequest, Stored, TargetView, World,
         },
     },
     leader::{Timing, fence},
@@ -58,11 +58,20 @@ pub struct Operator {
     /// When it looks at each identity again by itself.
     pub wake: Vec<Option<i64>>,
     wrote: Vec<u64>,
-    carried: Vec<Option<(i64, Progress, i64)>>,
+    carried: Vec<Option<Carried>>,
     transient: Vec<u32>,
     token: Option<Token>,
     refused_login_at: Option<i64>,
     breaker: Breaker,
+}
+
+/// Key and answer that could not be stored, for one generation of one object.
+#[derive(Clone)]
+struct Carried {
+    uid: String,
+    generation: i64,
+    since: i64,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy)]
@@ -146,7 +155,7 @@ impl Operator {
                 Next::Settle(settled) => {
                     around.tally.settled(&settled);
                     let status = report::report(&intent, &world, &settled, &previous, now);
-                    self.remember(slot, &intent, &settled.outcome, model.now);
+                    self.remember(slot, &intent, &settled, model.now);
                     let wake = settled.wake.map(|wake| (wake.as_second() - self.skew).max(model.now + 1));
                     self.wake[slot] = Some(wake.unwrap_or(i64::MAX).min(model.now + DRIFT));
                     if status != previous || around.mutant == Mutant::StatusEachPass {
@@ -160,14 +169,18 @@ impl Operator {
         Ok(())
     }
 
-    fn remember(&mut self, slot: usize, intent: &intent::Intent, outcome: &Outcome, now: i64) {
-        match outcome {
-            Outcome::Failed { counted: None, carry, .. } => {
-                self.transient[slot] += 1;
-                self.carried[slot] = carry.as_ref().map(|progress| (intent.generation, (**progress).clone(), now));
-            }
+    fn remember(&mut self, slot: usize, intent: &intent::Intent, settled: &Settled, now: i64) {
+        match settled.outcome {
+            Outcome::Failed { counted: None, .. } => self.transient[slot] += 1,
             Outcome::Steady | Outcome::Held(_) | Outcome::Failed { .. } => self.transient[slot] = 0,
         }
+        let since = self.carried[slot].take().map_or(now, |before| before.since);
+        self.carried[slot] = settled.carry.as_ref().map(|progress| Carried {
+            uid: intent.uid.clone(),
+            generation: intent.generation,
+            since,
+            progress: (**progress).clone(),
+        });
     }
 
     fn observe(
@@ -178,14 +191,16 @@ impl Operator {
         model: &mut Model,
         around: &mut Surroundings<'_>,
     ) -> Result<World, Crashed> {
-        let target = if model.fence && !intent.suspended {
+        let target = if model.fence {
             self.read_target(slot, model, around)?
         } else {
             TargetView::Unread(Failure::new(Class::Waiting, Reason::FenceMissing, "not looked at"))
         };
-        let progress = self.carried[slot]
-            .take()
-            .filter(|(generation, _, since)| *generation == intent.generation && model.now - since < 600);
+        let outdated = |kept: &mut Carried| {
+            kept.generation != intent.generation || kept.uid != intent.uid || model.now - kept.since >= 600
+        };
+        self.carried[slot].take_if(outdated);
+        let progress = self.carried[slot].as_ref().map(|kept| kept.progress.clone());
         let domain = match model.domain {
             (false, _) => DomainView::Missing,
             (true, false) => DomainView::NotReady,
@@ -198,6 +213,7 @@ impl Operator {
             services: intent.services.iter().map(|name| (name.clone(), service)).collect(),
             cluster_domain: "cluster.local".to_owned(),
             domain,
+            issuer_in_doubt: model.vault != VaultMode::Up,
             claimed_by: None,
             fenced: model.fence,
             target,
@@ -207,7 +223,7 @@ impl Operator {
                 last_failure: previous.last_failure.clone(),
                 transient: self.transient[slot],
             },
-            progress: progress.map(|(_, progress, _)| progress).unwrap_or_default(),
+            progress: progress.unwrap_or_default(),
         })
     }
 
@@ -416,6 +432,7 @@ impl Operator {
         );
         let answer = match (model.answer(), dead, fault) {
             (VaultAnswer::Fine, true, _) => SignAnswer::Status(403),
+            (VaultAnswer::Fine, false, _) if model.vault == VaultMode::Answers(404) => SignAnswer::Status(404),
             (VaultAnswer::Fine, false, Fault::Refused) => SignAnswer::Unreached,
             (VaultAnswer::Fine, false, _) => {
                 let doctoring = model.doctor.take();

@@ -34,6 +34,8 @@ use crate::{
 const STEPS: u64 = 18;
 /// A run starts here: no time of it is before the epoch.
 const START: i64 = 1_000_000;
+/// A watch lags by this much.
+const WATCH_LAG: i64 = 30;
 /// A dead replica is back after this long.
 const RESTART: i64 = 5;
 /// A lease that was not renewed for this long is taken.
@@ -59,7 +61,7 @@ struct Replica {
     epoch: u32,
     paused_until: i64,
     back_at: i64,
-    watch_held: bool,
+    held_until: i64,
 }
 
 /// What is left of a run.
@@ -125,7 +127,7 @@ impl<'a> Run<'a> {
             epoch: 0,
             paused_until: 0,
             back_at: 0,
-            watch_held: false,
+            held_until: 0,
         };
         let mut run = Self {
             model,
@@ -154,14 +156,7 @@ impl<'a> Run<'a> {
         self.world(WorldChange::RoleLimit { domain: ids.domain, max_ttl: self.model.max_ttl });
         self.user(Event::Connection(ConnectionChange { object: ids.connection, address: Some(ADDRESS.into()) }));
         self.domain_edit(DomainEdit::Spec(Arc::new(domain_spec(ids))));
-        let authority = Authority {
-            id: AUTHORITY,
-            key: KeyPair(1),
-            root: Root(1),
-            not_after: AUTHORITY_END,
-            state: AuthorityState::Active,
-        };
-        self.domain_edit(DomainEdit::Authority(authority));
+        self.domain_edit(DomainEdit::Authority(authority()));
         for leader in 0..2 {
             let actor = Actor::Operator(Process { leader, epoch: 0 });
             self.model.push(actor, Event::Process(ProcessChange::Started));
@@ -212,7 +207,7 @@ impl<'a> Run<'a> {
     fn deliver(&mut self, slot: usize) {
         let here = &self.model.slots[slot];
         for replica in &mut self.replicas {
-            if let Some(operator) = replica.operator.as_mut().filter(|_| !replica.watch_held) {
+            if let Some(operator) = replica.operator.as_mut().filter(|_| replica.held_until <= self.model.now) {
                 let fresh = here.identity.clone().map(|identity| (identity, here.version));
                 if operator.cache[slot] != fresh {
                     let woken = operator.cache[slot].as_ref().map(|(old, _)| prints(old))
@@ -253,6 +248,13 @@ impl<'a> Run<'a> {
 
     /// Deletes an identity; the cluster collects what it owns.
     fn delete(&mut self, slot: usize) {
+        let here = &self.model.slots[slot];
+        let retains =
+            here.identity.as_ref().is_some_and(|one| one.spec.secret.deletion_policy == Some(DeletionPolicy::Retain));
+        if here.secret.as_ref().is_some_and(|secret| secret.owned_by_reference == retains) {
+            // The policy was changed and nobody has acted on it yet: what the cluster collects is a race, not a promise.
+            return;
+        }
         let Some(identity) = self.model.slots[slot].identity.take() else { return };
         let uid = uid_number(identity.metadata.uid.as_deref().unwrap_or_default());
         let object = self.model.slots[slot].object;
@@ -331,7 +333,9 @@ impl<'a> Run<'a> {
             8 => self.edit(slot, |spec| spec.suspend = if spec.suspend == Some(true) { None } else { Some(true) }),
             9 => {
                 self.delete(slot);
-                self.create(slot);
+                if self.model.slots[slot].identity.is_none() {
+                    self.create(slot);
+                }
             }
             10 => self.edit(slot, |spec| {
                 let retains = spec.secret.deletion_policy == Some(DeletionPolicy::Retain);
@@ -357,7 +361,7 @@ impl<'a> Run<'a> {
             }
             28 => {
                 let leader = self.chance.one_of(&[0_usize, 1]);
-                self.replicas[leader].watch_held = !self.replicas[leader].watch_held;
+                self.replicas[leader].held_until = self.model.now + WATCH_LAG;
                 (0..2).for_each(|slot| self.deliver(slot));
             }
             29 => {
@@ -454,6 +458,7 @@ impl<'a> Run<'a> {
             }
             9 => {
                 self.model.domain = self.chance.one_of(&[(true, true), (true, true), (true, false), (false, false)]);
+                self.tell_domain();
                 self.wake_all();
             }
             10 => {
@@ -469,9 +474,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn tell_domain(&mut self) {
+        if self.model.domain.0 {
+            self.domain_edit(DomainEdit::Spec(Arc::new(domain_spec(self.model.ids))));
+            self.domain_edit(DomainEdit::Authority(authority()));
+        } else {
+            self.domain_edit(DomainEdit::Deleted);
+        }
+    }
+
     fn tell_vault(&mut self) {
         let state = match self.model.vault {
-            VaultMode::Up => VaultState::Up,
+            VaultMode::Up | VaultMode::Answers(404) => VaultState::Up,
             VaultMode::Cut => VaultState::Cut,
             VaultMode::Answers(503) => VaultState::Sealed,
             VaultMode::Answers(code) => VaultState::Answers(code),
@@ -549,7 +563,7 @@ impl<'a> Run<'a> {
     fn start(&mut self, leader: usize) {
         let replica = &mut self.replicas[leader];
         replica.epoch += 1;
-        replica.watch_held = false;
+        replica.held_until = 0;
         let process = Process { leader: u32::try_from(leader).unwrap(), epoch: replica.epoch };
         replica.operator = Some(Operator::new(process, 2));
         self.model.push(Actor::Operator(process), Event::Process(ProcessChange::Started));
@@ -566,7 +580,7 @@ impl<'a> Run<'a> {
             // Long ways are walked in steps, so that the lease is renewed and due passes run in time.
             let wake = self.next_wake().unwrap_or(i64::MAX).max(self.model.now + 1);
             self.model.now =
-                end.min(wake).min(self.model.now + if self.holder.is_some() && self.model.api_up { 3_600 } else { 5 });
+                end.min(wake).min(self.model.now + if self.holder.is_some() && self.model.api_up { 3_600 } else { 20 });
             self.tick();
         }
     }
@@ -638,19 +652,24 @@ impl<'a> Run<'a> {
         for object in [ids.account, ids.service] {
             self.world(WorldChange::Present { object, present: true });
         }
+        self.tell_domain();
         self.world(WorldChange::Fence { in_force: true });
         self.world(WorldChange::ApiServer { up: true });
         self.world(WorldChange::RoleLimit { domain: ids.domain, max_ttl: 7 * 86_400 });
         self.tell_vault();
         for leader in 0..2 {
-            self.replicas[leader].watch_held = false;
+            self.replicas[leader].held_until = 0;
             self.replicas[leader].paused_until = 0;
         }
         for slot in 0..2 {
+            let uid = self.model.slots[slot].identity.as_ref().and_then(|identity| identity.metadata.uid.clone());
             if self.model.slots[slot]
                 .secret
                 .as_ref()
-                .is_some_and(|secret| !secret.labelled || secret.immutable || secret.type_ != "kubernetes.io/tls")
+                // A Secret that a deleted identity left behind blocks its successor, as it should.
+                .is_some_and(|secret| {
+                    secret.owner != uid || !secret.labelled || secret.immutable || secret.type_ != "kubernetes.io/tls"
+                })
             {
                 let old = self.model.slots[slot].secret.take().unwrap();
                 let sent = Preconditions { version: Some(old.version), uid: Some(old.uid) };
@@ -697,9 +716,19 @@ impl<'a> Run<'a> {
             let ready =
                 status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
             let current = status.observed_generation == identity.metadata.generation;
-            (!ready || !current).then(|| format!("{:?} did not become ready: {status:?}", identity.metadata.name))
+            let reasons: Vec<_> = status
+                .conditions
+                .iter()
+                .map(|condition| format!("{}={}/{}", condition.type_, condition.status, condition.reason))
+                .collect();
+            (!ready || !current).then(|| format!("an identity did not become ready: {reasons:?}"))
         })
     }
+}
+
+/// The domain's one authority.
+fn authority() -> Authority {
+    Authority { id: AUTHORITY, key: KeyPair(1), root: Root(1), not_after: AUTHORITY_END, state: AuthorityState::Active }
 }
 
 /// What the watch of the real operator tells a change by.
