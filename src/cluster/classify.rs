@@ -125,7 +125,7 @@ mod tests {
             .iter()
             .map(|(reason, message, field)| StatusCause { reason: (*reason).into(), message: (*message).into(), field: (*field).into() })
             .collect();
-        let details = StatusDetails { causes, ..StatusDetails::default() };
+        let details = StatusDetails { causes, name: String::new(), group: String::new(), kind: String::new(), uid: String::new(), retry_after_seconds: 0 };
         let status = Status { code, message: "canary-2f9".into(), details: Some(details), ..Status::default() };
         kube::Error::Api(Box::new(status))
     }

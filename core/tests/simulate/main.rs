@@ -7,6 +7,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::struct_excessive_bools,
+    clippy::single_match_else,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    clippy::too_many_arguments,
+    clippy::too_many_lines,
+    clippy::assigning_clones,
+    clippy::needless_for_each,
     reason = "a simulator that meets the impossible should stop at once, with the line"
 )]
 

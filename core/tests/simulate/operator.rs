@@ -335,7 +335,7 @@ impl Operator {
         if around.mutant == Mutant::LoginPerSignature {
             self.token = None;
         }
-        let mut result = self.log_in(model).map(|()| ());
+        let mut result = self.log_in(model);
         if result.is_ok() {
             result = Err(Failure::new(Class::Bug, Reason::InternalError, "no answer"));
             for attempt in 0..2 {
@@ -378,7 +378,7 @@ impl Operator {
             Class::Unavailable => self.breaker.record(clock, CallOutcome::Unavailable(failure.clone())),
             Class::Throttled => self.breaker.record(clock, CallOutcome::Throttled(failure.clone())),
             Class::Invalid | Class::Waiting | Class::Denied | Class::Conflict | Class::Bug => {
-                self.breaker.record(clock, CallOutcome::Answered)
+                self.breaker.record(clock, CallOutcome::Answered);
             }
         }
         self.mutated_failure(slot, &failure, world, model, around)?;
