@@ -20,6 +20,8 @@ impl<'h> View<'h> {
                 }
                 let Some(identity) = self.identity_mut(change.uid) else { return };
                 identity.generation = *generation;
+                // What was refused was refused to the old spec; the new one may need nothing.
+                identity.failing = false;
                 identity.unsaved = None;
                 identity.renewal_due = None;
                 identity.truth_due = Some(now + within);
