@@ -29,7 +29,11 @@ impl About<'_> {
     fn sentence(&self, what: &str) -> String {
         let Self { doing, resource, namespace, name } = self;
         let resource = resource.as_str();
-        if namespace.is_empty() { format!("{doing} {resource}/{name}: {what}") } else { format!("{doing} {resource}/{name} in namespace {namespace}: {what}") }
+        if namespace.is_empty() {
+            format!("{doing} {resource}/{name}: {what}")
+        } else {
+            format!("{doing} {resource}/{name} in namespace {namespace}: {what}")
+        }
     }
 }
 
@@ -46,7 +50,11 @@ pub fn classify(error: &kube::Error, about: &About<'_>) -> Failure {
             Failure::new(Class::Bug, Reason::InternalError, about.sentence("the answer could not be read"))
         }
         // Everything else happened before an answer: connection, TLS, credentials, discovery.
-        _ => Failure::new(Class::Unavailable, Reason::ApiServerUnavailable, about.sentence("the API server does not answer")),
+        _ => Failure::new(
+            Class::Unavailable,
+            Reason::ApiServerUnavailable,
+            about.sentence("the API server does not answer"),
+        ),
     }
 }
 
@@ -62,23 +70,38 @@ fn answered(status: &Status, about: &About<'_>) -> Failure {
         422 => unprocessable(status, about),
         429 => {
             let after = status.details.as_ref().map_or(1, |details| details.retry_after_seconds.max(1));
-            failure(Class::Throttled, Reason::Throttled, "the API server limits our rate").retry_after(Duration::from_secs(u64::from(after)))
+            failure(Class::Throttled, Reason::Throttled, "the API server limits our rate")
+                .retry_after(Duration::from_secs(u64::from(after)))
         }
-        500..=599 => failure(Class::Unavailable, Reason::ApiServerUnavailable, "the API server answers with an error of its own"),
+        500..=599 => {
+            failure(Class::Unavailable, Reason::ApiServerUnavailable, "the API server answers with an error of its own")
+        }
         _ => failure(Class::Bug, Reason::InternalError, "the API server did not understand the request"),
     }
 }
 
 fn forbidden(status: &Status, about: &About<'_>) -> Failure {
     if has_cause(status, "NamespaceTerminating") {
-        return Failure::new(Class::Waiting, Reason::NamespaceTerminating, about.sentence("the namespace is terminating"));
+        return Failure::new(
+            Class::Waiting,
+            Reason::NamespaceTerminating,
+            about.sentence("the namespace is terminating"),
+        );
     }
     // A full quota has no structure of its own, only this phrase, which the quota admission plugin has always used.
     if status.message.contains("exceeded quota") {
-        return Failure::new(Class::Waiting, Reason::QuotaExceeded, about.sentence("a quota of the namespace is used up; raise it"))
-            .retry_after(Duration::from_secs(300));
+        return Failure::new(
+            Class::Waiting,
+            Reason::QuotaExceeded,
+            about.sentence("a quota of the namespace is used up; raise it"),
+        )
+        .retry_after(Duration::from_secs(300));
     }
-    Failure::new(Class::Denied, Reason::PermissionMissing, about.sentence("the operator lacks the right; see the chart's roles"))
+    Failure::new(
+        Class::Denied,
+        Reason::PermissionMissing,
+        about.sentence("the operator lacks the right; see the chart's roles"),
+    )
 }
 
 fn conflict(status: &Status, about: &About<'_>) -> Failure {
@@ -94,9 +117,14 @@ fn conflict(status: &Status, about: &About<'_>) -> Failure {
 
 /// 422 is either a field the server refuses, or an admission policy.
 fn unprocessable(status: &Status, about: &About<'_>) -> Failure {
-    let names_a_field = status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| !cause.field.is_empty()));
+    let names_a_field =
+        status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| !cause.field.is_empty()));
     if names_a_field {
-        return Failure::new(Class::Invalid, Reason::InvalidSpec, about.sentence("a label, annotation or key is not valid; correct the spec"));
+        return Failure::new(
+            Class::Invalid,
+            Reason::InvalidSpec,
+            about.sentence("a label, annotation or key is not valid; correct the spec"),
+        );
     }
     Failure::new(Class::Waiting, Reason::AdmissionRefused, about.sentence("an admission policy refused it"))
 }
@@ -118,14 +146,26 @@ mod tests {
 
     use super::*;
 
-    const ABOUT: About<'static> = About { doing: "writing", resource: Resource::Secrets, namespace: "pay", name: "api-tls" };
+    const ABOUT: About<'static> =
+        About { doing: "writing", resource: Resource::Secrets, namespace: "pay", name: "api-tls" };
 
     fn status(code: u16, causes: &[(&str, &str, &str)]) -> kube::Error {
         let causes = causes
             .iter()
-            .map(|(reason, message, field)| StatusCause { reason: (*reason).into(), message: (*message).into(), field: (*field).into() })
+            .map(|(reason, message, field)| StatusCause {
+                reason: (*reason).into(),
+                message: (*message).into(),
+                field: (*field).into(),
+            })
             .collect();
-        let details = StatusDetails { causes, name: String::new(), group: String::new(), kind: String::new(), uid: String::new(), retry_after_seconds: 0 };
+        let details = StatusDetails {
+            causes,
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            retry_after_seconds: 0,
+        };
         let status = Status { code, message: "canary-2f9".into(), details: Some(details), ..Status::default() };
         kube::Error::Api(Box::new(status))
     }
@@ -138,7 +178,12 @@ mod tests {
             (403, vec![("NamespaceTerminating", "canary-2f9", "")], Class::Waiting, Reason::NamespaceTerminating),
             (404, vec![], Class::Waiting, Reason::SourceMissing),
             (409, vec![], Class::Conflict, Reason::WriteConflict),
-            (409, vec![("FieldManagerConflict", "conflict with \"argocd\"", ".data")], Class::Waiting, Reason::FieldConflict),
+            (
+                409,
+                vec![("FieldManagerConflict", "conflict with \"argocd\"", ".data")],
+                Class::Waiting,
+                Reason::FieldConflict,
+            ),
             (410, vec![], Class::Conflict, Reason::WriteConflict),
             (413, vec![], Class::Invalid, Reason::SecretTooLarge),
             (422, vec![("FieldValueInvalid", "canary-2f9", "metadata.labels")], Class::Invalid, Reason::InvalidSpec),
@@ -156,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_field_conflict_names_the_manager() {
-        let failure = classify(&status(409, &[("FieldManagerConflict", "conflict with \"argocd\" using v1", ".data")]), &ABOUT);
+        let failure =
+            classify(&status(409, &[("FieldManagerConflict", "conflict with \"argocd\" using v1", ".data")]), &ABOUT);
         assert!(failure.message.contains("\"argocd\""), "{}", failure.message);
     }
 }

@@ -77,7 +77,12 @@ impl Cluster {
     }
 
     /// One write: asked for leave, given a deadline, counted.
-    async fn write<T>(&self, about: &About<'_>, verb: Verb, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    async fn write<T>(
+        &self,
+        about: &About<'_>,
+        verb: Verb,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
         self.may_act()?;
         let result = self.read(about, call).await;
         self.metrics.count_write(about.resource, verb, Outcome::of(&result));

@@ -73,7 +73,8 @@ impl Cluster {
 }
 
 fn decode(mut secret: Secret) -> AuthoritySecret {
-    let mut take = |key: &str| secret.data.as_mut().and_then(|data| data.remove(key)).map(|bytes| bytes.0).unwrap_or_default();
+    let mut take =
+        |key: &str| secret.data.as_mut().and_then(|data| data.remove(key)).map(|bytes| bytes.0).unwrap_or_default();
     let certificate = String::from_utf8(take("tls.crt")).unwrap_or_default();
     let key = SecretBytes::new(take("tls.key"));
     AuthoritySecret { name: secret.name_any(), certificate, key }

@@ -63,7 +63,8 @@ impl Cluster {
     /// fence or the answer shows that it is somebody else's.
     pub async fn write_secret(&self, write: &SecretWrite, owner_kind: &OwnerKind<'_>) -> Result<Secret, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &write.namespace);
-        let about = About { doing: "writing", resource: Resource::Secrets, namespace: &write.namespace, name: &write.name };
+        let about =
+            About { doing: "writing", resource: Resource::Secrets, namespace: &write.namespace, name: &write.name };
         let secret = secret(write, owner_kind);
         let params = PatchParams::apply(IDENTITY_MANAGER).validation_strict();
         let written = self.write(&about, Verb::Apply, api.patch(&write.name, &params, &Patch::Apply(&secret))).await;
@@ -74,7 +75,11 @@ impl Cluster {
                 format!("secret \"{}\" is not managed by this object; name another, or delete it", write.name),
             ),
             // The namespace is the only thing a write can miss.
-            Reason::SourceMissing => Failure::new(Class::Waiting, Reason::NamespaceTerminating, format!("namespace {} is gone", write.namespace)),
+            Reason::SourceMissing => Failure::new(
+                Class::Waiting,
+                Reason::NamespaceTerminating,
+                format!("namespace {} is gone", write.namespace),
+            ),
             _ => failure,
         })
     }

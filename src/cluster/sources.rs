@@ -24,11 +24,20 @@ impl Cluster {
             return self.config_map_text(reference).await;
         }
         let Some(reference) = &source.secret else {
-            return Err(Failure::new(Class::Invalid, Reason::InvalidSpec, "exactly one of configMap, secret, inline must be set"));
+            return Err(Failure::new(
+                Class::Invalid,
+                Reason::InvalidSpec,
+                "exactly one of configMap, secret, inline must be set",
+            ));
         };
         let bytes = self.own_secret_value(reference).await?;
-        String::from_utf8(bytes.expose().to_vec())
-            .map_err(|_| Failure::new(Class::Invalid, Reason::CABundleInvalid, format!("secret {}, key {}: not PEM text", reference.name, reference.key)))
+        String::from_utf8(bytes.expose().to_vec()).map_err(|_| {
+            Failure::new(
+                Class::Invalid,
+                Reason::CABundleInvalid,
+                format!("secret {}, key {}: not PEM text", reference.name, reference.key),
+            )
+        })
     }
 
     /// One value of a Secret of the operator's namespace.
@@ -49,10 +58,17 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let about = About { doing: "reading", resource: Resource::ConfigMaps, namespace, name: &reference.name };
         let mut map = self.read(&about, api.get(&reference.name)).await?;
-        map.data.as_mut().and_then(|data| data.remove(&reference.key)).ok_or_else(|| missing_key("configmap", reference))
+        map.data
+            .as_mut()
+            .and_then(|data| data.remove(&reference.key))
+            .ok_or_else(|| missing_key("configmap", reference))
     }
 }
 
 fn missing_key(kind: &str, reference: &KeyRef) -> Failure {
-    Failure::new(Class::Waiting, Reason::SourceMissing, format!("{kind} {} has no key {}", reference.name, reference.key))
+    Failure::new(
+        Class::Waiting,
+        Reason::SourceMissing,
+        format!("{kind} {} has no key {}", reference.name, reference.key),
+    )
 }

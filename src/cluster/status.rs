@@ -32,7 +32,12 @@ impl Cluster {
     ///
     /// # Errors
     /// As any write.
-    pub async fn write_cluster_status<K, S>(&self, object: &K, resource: Resource, status: &S) -> Result<String, Failure>
+    pub async fn write_cluster_status<K, S>(
+        &self,
+        object: &K,
+        resource: Resource,
+        status: &S,
+    ) -> Result<String, Failure>
     where
         K: Object<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
@@ -40,7 +45,13 @@ impl Cluster {
         self.apply_status(&Api::all(self.client.clone()), object, resource, status).await
     }
 
-    async fn apply_status<K, S>(&self, api: &Api<K>, object: &K, resource: Resource, status: &S) -> Result<String, Failure>
+    async fn apply_status<K, S>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        resource: Resource,
+        status: &S,
+    ) -> Result<String, Failure>
     where
         K: Object<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,

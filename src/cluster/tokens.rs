@@ -1,6 +1,10 @@
 //! Tokens of the operator's own ServiceAccount, for logins elsewhere.
 
-use countersign_core::{api::Reason, fault::{Class, Failure}, value::secret_data::SecretBytes};
+use countersign_core::{
+    api::Reason,
+    fault::{Class, Failure},
+    value::secret_data::SecretBytes,
+};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::ServiceAccount,
@@ -23,10 +27,15 @@ impl Cluster {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let about = About { doing: "asking a token for", resource: Resource::Tokens, namespace, name: account };
         let request = TokenRequest {
-            spec: TokenRequestSpec { audiences: vec![audience.to_owned()], expiration_seconds: Some(LIFE), bound_object_ref: None },
+            spec: TokenRequestSpec {
+                audiences: vec![audience.to_owned()],
+                expiration_seconds: Some(LIFE),
+                bound_object_ref: None,
+            },
             ..TokenRequest::default()
         };
-        let asked = self.write(&about, Verb::Create, api.create_token_request(account, &PostParams::default(), &request)).await;
+        let asked =
+            self.write(&about, Verb::Create, api.create_token_request(account, &PostParams::default(), &request)).await;
         let answer = asked.map_err(|failure| match failure.reason {
             Reason::AdmissionRefused => Failure::new(
                 Class::Invalid,
@@ -35,9 +44,8 @@ impl Cluster {
             ),
             _ => failure,
         })?;
-        answer
-            .status
-            .map(|status| SecretBytes::from(status.token))
-            .ok_or_else(|| Failure::new(Class::Bug, Reason::InternalError, "the API server answered a token request without a token"))
+        answer.status.map(|status| SecretBytes::from(status.token)).ok_or_else(|| {
+            Failure::new(Class::Bug, Reason::InternalError, "the API server answered a token request without a token")
+        })
     }
 }
