@@ -11,14 +11,17 @@ use super::Server;
 use crate::cluster::kubectl::Kubectl;
 use crate::process::{capture, feed};
 
+/// Mount of the root that signs the intermediate.
+const ROOT_MOUNT: &str = "pki";
+
 impl Server {
     /// Sets up what is missing and renews what ages; tokens are reviewed by the API server that `kubectl` talks to.
     pub fn setup(&self, kubectl: &Kubectl) -> Result<()> {
-        self.mount_pki("pki")?;
+        self.mount_pki(ROOT_MOUNT)?;
         self.mount_pki("pki_int")?;
-        if !self.has_issuer("pki")? {
+        if !self.has_issuer(ROOT_MOUNT)? {
             let root = json!({"common_name": "local root", "key_type": "ec", "ttl": "87600h"});
-            self.write("pki/root/generate/internal", &root)?;
+            self.write(&[ROOT_MOUNT, "root", "generate", "internal"].join("/"), &root)?;
         }
         if !self.has_issuer("pki_int")? {
             self.make_intermediate()?;
@@ -43,7 +46,7 @@ impl Server {
         let request = json!({"common_name": "local intermediate", "key_type": "ec"});
         let request = self.write("pki_int/intermediate/generate/internal", &request)?;
         let sign = json!({"csr": data(&request, "csr")?, "format": "pem_bundle", "ttl": "43800h"});
-        let signed = self.write("pki/root/sign-intermediate", &sign)?;
+        let signed = self.write(&[ROOT_MOUNT, "root", "sign-intermediate"].join("/"), &sign)?;
         self.write("pki_int/intermediate/set-signed", &json!({"certificate": data(&signed, "certificate")?})).map(drop)
     }
 
