@@ -117,7 +117,7 @@ const GATES: [Reason; 17] = [
     Reason::TargetTypeMismatch,
     Reason::IssuanceThrottled,
     Reason::AnswerRejected,
-    Reason::AccessDenied,
+    Reason::LoginFailed,
     Reason::IssuerUnavailable,
 ];
 
