@@ -49,6 +49,7 @@ pub async fn pass(object: Arc<VaultConnection>, cx: Context) -> Result<Requeue, 
         }
     };
     let (world, session) = observe(&intent, &previous, &cx).await;
+    cx.connections.pause(&intent.name, intent.suspended);
     let driven = drive::<Connection>(&intent, world, clock, &Hands { session: session.as_ref(), cx: &cx }).await;
     let (mut world, settled) = driven.map_err(|_| endless("connection"))?;
     let now = clock.now();
