@@ -2,6 +2,7 @@
 //!
 //! This file only parses arguments and dispatches; each command is one module. Nothing here is needed at run time.
 
+mod bench;
 mod cache;
 mod chart;
 mod cluster;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure the operator against the raw limit of this machine
+    Bench(bench::BenchArgs),
     /// A complete Kubernetes cluster on this machine, built from package registries alone
     Cluster(cluster::ClusterArgs),
     /// Pack images as OCI layout tars, without Docker
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let cache = cli.cache.resolve()?;
     match cli.command {
+        Command::Bench(args) => bench::main(&args, &cache),
         Command::Cluster(args) => cluster::main(args, &cache),
         Command::Image(args) => image::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
