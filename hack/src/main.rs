@@ -7,6 +7,7 @@ mod cache;
 mod chart;
 mod cluster;
 mod crds;
+mod demo;
 mod docs;
 mod files;
 mod image;
@@ -38,6 +39,8 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Pack images as OCI layout tars, without Docker
     Image(image::ImageArgs),
+    /// The operator, OpenBao and two services on this machine, and a proof of each claim
+    Demo(demo::DemoArgs),
     /// A real OpenBao server beside a local cluster
     Openbao(openbao::OpenbaoArgs),
     /// Run every test; the last line is their sum
@@ -66,6 +69,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(args) => bench::main(&args, &cache),
         Command::Cluster(args) => cluster::main(args, &cache),
         Command::Image(args) => image::main(&args, &cache),
+        Command::Demo(args) => demo::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
         Command::Test(args) => test::main(args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),
