@@ -7,6 +7,7 @@
 
 mod classify;
 mod fence;
+pub mod inspect;
 mod records;
 mod secrets;
 mod sources;
