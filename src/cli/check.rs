@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     // The flag wins over a variable that names a file.
     let kubeconfig = arguments.access.kubeconfig.clone().filter(|_| !arguments.in_cluster);
     with_view(&Access { kubeconfig }, |view, clock| async move {
-        let verdict = verdict(arguments, &view, &clock).await;
+        let verdict = Box::pin(verdict(arguments, &view, &clock)).await;
         let code = if verdict.passed { OK } else { NOT_SO };
         match arguments.output {
             Output::Text => answer(&text(&verdict), code),
@@ -96,7 +96,7 @@ async fn verdict(arguments: &Arguments, view: &View, clock: &Clock) -> Verdict {
     let deadline = clock.monotonic().saturating_add(arguments.wait);
     let mut first_renewal = None;
     loop {
-        let mut seen = look(arguments, view).await;
+        let mut seen = Box::pin(look(arguments, view)).await;
         let renewal = renewal(&seen.lease);
         seen.renewed = first_renewal.is_some() && renewal.is_some() && renewal != first_renewal;
         first_renewal = first_renewal.or(renewal);
@@ -161,7 +161,7 @@ fn text(verdict: &Verdict) -> String {
             wrap(&format!("{}: {}{next}", check.object, check.message), WIDTH - INDENT).iter().enumerate()
         {
             let head = if index == 0 { state } else { "" };
-            text.push_str(&format!("{head:INDENT$}{line}\n"));
+            text.extend([format!("{head:INDENT$}{line}\n")]);
         }
     }
     text.push_str(if verdict.passed { "passed\n" } else { "not as it should be\n" });

@@ -92,7 +92,7 @@ struct Explanation {
 /// Prints the chain.
 pub(super) fn run(arguments: &Arguments) -> u8 {
     with_view(&arguments.access, |view, clock| async move {
-        let chain = look(arguments, &view, &clock).await;
+        let chain = Box::pin(look(arguments, &view, &clock)).await;
         let (object, namespace) = match &arguments.target {
             Target::ServiceIdentity(name) => {
                 (format!("ServiceIdentity/{name}"), Some(namespace(arguments, &view).to_owned()))
@@ -137,7 +137,7 @@ async fn look(arguments: &Arguments, view: &View, clock: &Clock) -> Chain {
                     Chain { links: vec![Link::hidden(Step::Spec, &object, &why)] }
                 }
                 Look::Found(object) => {
-                    let seen = surroundings(view, namespace, object, &arguments.cluster_domain).await;
+                    let seen = Box::pin(surroundings(view, namespace, object, &arguments.cluster_domain)).await;
                     identity(&seen, clock.now())
                 }
             }
@@ -237,7 +237,7 @@ fn text(explanation: &Explanation) -> String {
         details.extend(link.next.into_iter().flat_map(|next| wrap(&format!("next: {next}"), WIDTH - INDENT)));
         for (index, detail) in details.iter().enumerate() {
             let head = if index == 0 { format!("{mark} {state:9}{:25}", link.step.title()) } else { String::new() };
-            text.push_str(&format!("{head:INDENT$}{detail}\n"));
+            text.extend([format!("{head:INDENT$}{detail}\n")]);
         }
     }
     text

@@ -139,12 +139,12 @@ fn text(overview: &Overview, now: Timestamp) -> String {
     }
     let mut text = if overview.objects.is_empty() { String::new() } else { columns(&lines, &[5, 24, 32, 7, 21, 7]) };
     for kind in &overview.not_shown {
-        text.push_str(&format!("{:?} objects are not shown: {}\n", kind.kind, kind.message));
+        text.extend([format!("{:?} objects are not shown: {}\n", kind.kind, kind.message)]);
     }
     let Summary { total, ready, not_ready, unknown, next_expiry } = overview.summary;
-    text.push_str(&format!("{total} objects: {ready} ready, {not_ready} not ready, {unknown} unknown"));
+    text.extend([format!("{total} objects: {ready} ready, {not_ready} not ready, {unknown} unknown")]);
     if let Some(end) = next_expiry {
-        text.push_str(&format!("; the next end is in {} ({end})", remaining(end, now)));
+        text.extend([format!("; the next end is in {} ({end})", remaining(end, now))]);
     }
     text.push('\n');
     text

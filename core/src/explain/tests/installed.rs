@@ -64,9 +64,12 @@ fn a_fresh_installation_passes() {
     assert_eq!(all.len(), 9);
 }
 
+/// Breaks one part of an installation.
+type Break = fn(&mut Seen);
+
 #[test]
 fn each_gap_is_named_and_fails() {
-    let gaps: [(&str, fn(&mut Seen)); 14] = [
+    let gaps: [(&str, Break); 14] = [
         ("CustomResourceDefinition/vaultconnections.countersign.dev", |seen| seen.definitions[0] = Look::Absent),
         ("CustomResourceDefinition/trustdomains.countersign.dev", |seen| {
             let Look::Found(crd) = &mut seen.definitions[1] else { panic!("not found") };
@@ -109,8 +112,8 @@ fn each_gap_is_named_and_fails() {
 
 #[test]
 fn two_things_may_stay_unknown() {
-    for breaks in [(|seen: &mut Seen| seen.deployment = hidden("deployments.apps")) as fn(&mut Seen), |seen| {
-        seen.deletion.policy = hidden("validatingadmissionpolicies.admissionregistration.k8s.io")
+    for breaks in [(|seen: &mut Seen| seen.deployment = hidden("deployments.apps")) as Break, |seen| {
+        seen.deletion.policy = hidden("validatingadmissionpolicies.admissionregistration.k8s.io");
     }] {
         let (unknown, passed) = check(breaks);
         assert_eq!((unknown.state, unknown.missing_right.is_some(), passed), (State::Unknown, true, true));
