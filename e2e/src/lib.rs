@@ -5,6 +5,7 @@
 pub mod api;
 pub mod audit;
 pub mod bao;
+pub mod bench;
 pub mod cluster;
 pub mod conditions;
 pub mod env;
