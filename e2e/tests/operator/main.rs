@@ -1,0 +1,24 @@
+//! The installed operator from outside: what it issues, what it refuses, what it survives, what it may not do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod connections;
+mod fence;
+mod identities;
+mod judges;
+mod limits;
+mod ports;
+mod refusals;
+mod targets;
+mod traffic;
+
+use std::time::Duration;
+
+/// How long anything that includes making a large RSA key on a busy machine may take.
+const SLOW: Duration = Duration::from_secs(90);

@@ -1,0 +1,176 @@
+//! The example shop under renewals and under a sealed OpenBao: no call may fail.
+//!
+//! It runs on the example's own manifests, connection and rights, so what the documents recommend is what is tested.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use countersign_e2e::{
+    api::{path_of, text},
+    bao::{self, Bao, SERVER},
+    cluster::{Cluster, unique},
+    conditions::{Expected, TRUTH, ready, reports},
+    manifests,
+    operator::{self, NAMESPACE},
+    shop::{Log, uses},
+    wait::{throughout, until},
+};
+use serde_json::{Value, json};
+
+use crate::SLOW;
+
+const ORDER: &str = "/apis/countersign.dev/v1alpha1/namespaces/shop/serviceidentities/order";
+const PAYMENT: &str = "/apis/countersign.dev/v1alpha1/namespaces/payments/serviceidentities/payment";
+const CONNECTION: &str = "/apis/countersign.dev/v1alpha1/vaultconnections/main";
+const REQUESTED: &str = "countersign.dev/requested-at";
+
+#[tokio::test]
+async fn no_call_fails_while_certificates_are_renewed_and_openbao_is_sealed() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    let using = SERVER.read().await;
+    open_shop(&cluster).await?;
+    let log = uses(&cluster, "shop", &serial(&cluster, ORDER).await?, &serial(&cluster, PAYMENT).await?, SLOW).await?;
+    // Calls before the server was there do not count; nothing after this may fail.
+    let failed = log.total("failedTotal")?;
+
+    renew(&cluster, ORDER).await?;
+    renew(&cluster, PAYMENT).await?;
+    let (client, server) = (serial(&cluster, ORDER).await?, serial(&cluster, PAYMENT).await?);
+    uses(&cluster, "shop", &client, &server, refresh(&cluster)).await?;
+    drop(using);
+
+    let _taking = SERVER.write().await;
+    let bao = Bao::of(&cluster)?;
+    bao.seal().await?;
+    let outage = outage(&cluster, &client, &server).await;
+    bao.unseal().await?; // also after a failure: other tests go on
+    outage?;
+    reports(&cluster.api, CONNECTION, &ready(), SLOW).await?;
+    let renewed = handled(&cluster, ORDER, SLOW).await?;
+    ensure!(text(&renewed, "/status/serial") != client, "the request made during the outage was dropped");
+    let log = uses(&cluster, "shop", text(&renewed, "/status/serial"), &server, refresh(&cluster)).await?;
+    ensure!(log.total("failedTotal")? == failed, "calls failed: {:?}", log.events("failed"));
+    println!("{} calls, {} certificate changes, no failure", log.total("okTotal")?, log.events("serial").len());
+    Ok(())
+}
+
+/// The trust domain `prod` as in the examples, with this cluster's OpenBao; then both services.
+async fn open_shop(cluster: &Cluster) -> Result<()> {
+    let ca = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": NAMESPACE, "name": "bao-ca"},
+        "data": {"ca.crt": bao::authority(cluster)?},
+    });
+    cluster.api.apply(&ca).await?;
+    for mut object in manifests::read("examples/trust-domain-vault.yaml")? {
+        if text(&object, "/kind") == "VaultConnection" {
+            object["spec"]["address"] = bao::address_by_name(cluster)?.into();
+        }
+        cluster.api.apply(&object).await?;
+        reports(&cluster.api, &path_of(&object)?, &ready(), TRUTH).await?;
+    }
+    for file in ["00-namespaces", "identities", "payment", "order"] {
+        for object in manifests::read(&format!("examples/shop/manifests/{file}.yaml"))? {
+            cluster.api.apply(&object).await?;
+        }
+    }
+    for (namespace, name) in [("payments", "payment"), ("shop", "order")] {
+        let deployment = format!("deployment/{name}");
+        cluster.kubectl(&["-n", namespace, "rollout", "status", &deployment, "--timeout=90s"]).await?;
+    }
+    Ok(())
+}
+
+/// While OpenBao is sealed: said so, nothing stored changes, identities stay ready, calls go on.
+async fn outage(cluster: &Cluster, client: &str, server: &str) -> Result<()> {
+    let sealed = Expected::status("Sealed", "True").because("VaultSealed");
+    reports(&cluster.api, CONNECTION, &sealed, SLOW).await?;
+    let before = stored(cluster).await?;
+    cluster.api.annotate(ORDER, REQUESTED, &unique()).await?;
+    throughout("Secrets stay and identities are ready while OpenBao is sealed", Duration::from_secs(10), async || {
+        if stored(cluster).await? != before {
+            return Ok(Err("a Secret changed".to_owned()));
+        }
+        for path in [ORDER, PAYMENT] {
+            if let Err(why) = ready().look(&cluster.api.get(path).await?) {
+                return Ok(Err(why));
+            }
+        }
+        Ok(Ok(()))
+    })
+    .await?;
+    uses(cluster, "shop", client, server, Duration::from_secs(5)).await.map(drop)
+}
+
+async fn stored(cluster: &Cluster) -> Result<Vec<Value>> {
+    let mut stored = Vec::new();
+    for path in ["/api/v1/namespaces/shop/secrets/order-tls", "/api/v1/namespaces/payments/secrets/payment-tls"] {
+        stored.push(cluster.api.get(path).await?);
+    }
+    Ok(stored)
+}
+
+async fn serial(cluster: &Cluster, path: &str) -> Result<String> {
+    let object = reports(&cluster.api, path, &ready(), SLOW).await?;
+    Ok(text(&object, "/status/serial").to_owned())
+}
+
+/// Asks for a new certificate and waits until it is stored.
+async fn renew(cluster: &Cluster, path: &str) -> Result<()> {
+    let old = serial(cluster, path).await?;
+    cluster.api.annotate(path, REQUESTED, &unique()).await?;
+    let object = handled(cluster, path, SLOW).await?;
+    ensure!(text(&object, "/status/serial") != old, "{path} was handled without a new certificate");
+    Ok(())
+}
+
+/// Waits until the last request was answered.
+async fn handled(cluster: &Cluster, path: &str, patience: Duration) -> Result<Value> {
+    until(&format!("{path} answers the request"), patience, async || {
+        let object = cluster.api.get(path).await?;
+        let asked = object["metadata"]["annotations"][REQUESTED].as_str().context("nothing was asked")?;
+        let answered = text(&object, "/status/lastHandledRequest") == asked;
+        Ok(if answered { Ok(object) } else { Err(object["status"].to_string()) })
+    })
+    .await
+}
+
+/// How long until a pod uses a changed Secret.
+fn refresh(cluster: &Cluster) -> Duration {
+    Duration::from_secs(u64::from(cluster.env.secret_refresh_seconds)) + Duration::from_secs(30)
+}
+
+/// The log is worth something only if it can show a failure.
+#[tokio::test]
+async fn a_failed_call_would_be_seen() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["node"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    let namespace = cluster.namespace("lonely").await?;
+    let domain = format!("lonely-{}", unique());
+    cluster.api.apply(&manifests::embedded_domain(&domain)).await?;
+    for mut object in ["identities", "order"]
+        .map(|file| manifests::read(&format!("examples/shop/manifests/{file}.yaml")))
+        .into_iter()
+        .flat_map(Result::unwrap)
+    {
+        if text(&object, "/metadata/namespace") != "shop" {
+            continue;
+        }
+        object["metadata"]["namespace"] = namespace.as_str().into();
+        if text(&object, "/kind") == "ServiceIdentity" {
+            object["spec"]["trustDomain"] = domain.as_str().into();
+        }
+        if let Some(server) = object.pointer_mut("/spec/template/spec/containers/0/args/2") {
+            *server = "nobody.payments.svc:8443".into();
+        }
+        cluster.api.apply(&object).await?;
+    }
+    until("order counts failures", SLOW, async || {
+        let log = Log::read(&cluster, &namespace).await;
+        let failed = log.and_then(|log| log.total("failedTotal"));
+        Ok(failed
+            .map_err(|error| format!("{error:#}"))
+            .and_then(|failed| if failed > 0 { Ok(()) } else { Err("0".into()) }))
+    })
+    .await
+}

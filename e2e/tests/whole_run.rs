@@ -1,0 +1,94 @@
+//! What the whole run left behind: the acts in the audit log against the rights, and everything said against the secrets.
+//!
+//! Cargo runs this target last. It judges the targets before it, so alone, on a fresh cluster, it finds unused rights.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use countersign_e2e::{
+    audit::{Act, acts_of_pods},
+    cluster::Cluster,
+    helm,
+    manifests::parse,
+    operator::{self, NAMESPACE, RELEASE, USER},
+    outputs,
+    rights::{granted, unused},
+};
+
+/// Rights that the run grants and cannot be seen to use, each with the reason.
+const UNSEEN: [(&str, &str); 0] = [];
+
+/// Paths that every account may read and that say nothing about objects.
+const OPEN: [&str; 4] = ["/version", "/api", "/apis", "/openapi"];
+
+#[tokio::test]
+async fn what_is_granted_is_used_and_what_is_used_is_granted() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["audit", "node"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    let manifest = helm::run(&cluster, &["get", "manifest", RELEASE, "-n", NAMESPACE]).await?;
+    let objects = parse(&manifest, &[])?;
+    let mut wrong = Vec::new();
+    for (account, user) in [("countersign", USER.to_owned()), ("countersign-check", format!("{USER}-check"))] {
+        let rights = granted(&objects, account)?;
+        let acts = acts_of_pods(&cluster, &user)?;
+        ensure!(!rights.is_empty() && !acts.is_empty(), "{account}: {} rights, {} acts", rights.len(), acts.len());
+        wrong.extend(refused(&acts).into_iter().map(|act| format!("{account} was refused: {act:?}")));
+        let unused = unused(&rights, &acts).into_iter().map(|right| right.to_string());
+        let unused = unused.filter(|right| !UNSEEN.iter().any(|(unseen, _)| unseen == right));
+        wrong.extend(unused.map(|right| format!("{account} never needed: {right}")));
+        println!("{account}: {} rights, {} kinds of acts", rights.len(), acts.len());
+    }
+    for (right, reason) in UNSEEN {
+        println!("granted but unseen: {right}: {reason}");
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What the server denied for want of a right, and what the fence refused; the canary's refusal is the point of the canary,
+/// and a target of somebody else can only be found out by being refused.
+fn refused(acts: &BTreeSet<Act>) -> Vec<&Act> {
+    let expected = |act: &Act| act.status == 422 && act.verb == "patch" && act.resource == "secrets";
+    let denied = |act: &&Act| act.forbidden || act.status == 403 || (act.status == 422 && !expected(act));
+    let open = |act: &&Act| !OPEN.iter().any(|path| act.resource.starts_with(path));
+    acts.iter().filter(denied).filter(open).collect()
+}
+
+#[tokio::test]
+async fn nothing_said_holds_a_secret() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["node"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    let canaries = outputs::canaries(&cluster).await?;
+    let said = outputs::gather(&cluster).await?;
+    for must in ["logs", "serviceidentities", "trustdomains"] {
+        ensure!(said.iter().any(|(place, text)| place == must && text.len() > 100), "there is nothing in {must}");
+    }
+    ensure!(
+        said.iter().any(|(place, text)| place.starts_with("metrics") && text.contains("countersign_")),
+        "no metrics"
+    );
+    let bytes: usize = said.iter().map(|(_, text)| text.len()).sum();
+    let leaks = outputs::leaks(&cluster).await?;
+    ensure!(leaks.is_empty(), "{}", leaks.join("\n"));
+    println!("{} secrets, in {bytes} bytes from {} places none", canaries.len(), said.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_never_fell_over() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["node"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    ensure!(operator::restarts(&cluster).await? == 0, "a container was restarted");
+    let logs = operator::logs(&cluster).await?;
+    let panics: Vec<&str> = logs.lines().filter(|line| line.contains("panicked")).collect();
+    ensure!(panics.is_empty(), "{panics:#?}");
+    Ok(())
+}
