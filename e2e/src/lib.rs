@@ -2,4 +2,5 @@
 //!
 //! Nothing here imports the operator's crates: what is tested is what is shipped.
 
+pub mod crash;
 pub mod env;
