@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod cluster;
+mod controllers;
 pub mod issuers;
 pub mod runtime;
 pub mod vault;

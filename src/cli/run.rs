@@ -7,18 +7,21 @@ use countersign_core::leader::{DEFAULT_LEASE, Timing, TimingError};
 use tracing::Level;
 
 use super::{FATAL, LEADERSHIP_LOST, OK, USAGE};
-use crate::runtime::{
-    build,
-    client::connect,
-    clock::Clock,
-    entropy::Entropy,
-    listen::ListenAddress,
-    metrics::Metrics,
-    operator::{Ended, Handles, Parts, operate},
-    panics,
-    settings::{self, Namespaces, Settings},
-    shutdown::Shutdown,
-    telemetry,
+use crate::{
+    controllers,
+    runtime::{
+        build,
+        client::{connect, endpoint},
+        clock::Clock,
+        entropy::Entropy,
+        listen::ListenAddress,
+        metrics::Metrics,
+        operator::{Ended, Parts, operate},
+        panics,
+        settings::{self, Namespaces, Settings},
+        shutdown::Shutdown,
+        telemetry,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -79,7 +82,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "COUNTERSIGN_TOKEN_AUDIENCES", default_value = "vault", value_parser = settings::audience, value_delimiter = ',', value_name = "AUDIENCES")]
     token_audiences: Vec<String>,
 
-    /// For tests and demos: divides back-offs and renewal times
+    /// For tests and demos: divides the waits between looks and retries
     #[arg(long, env = "COUNTERSIGN_TIME_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "FACTOR")]
     time_scale: u32,
 
@@ -116,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     code
 }
 
-async fn start(arguments: &Arguments, settings: Settings, clock: Clock) -> u8 {
+async fn start(arguments: &Arguments, mut settings: Settings, clock: Clock) -> u8 {
     warn_of_test_settings(&settings);
     let metrics = Metrics::new();
     let Ok(shutdown) = Shutdown::on_signals() else { return fatal("signals cannot be heard") };
@@ -136,8 +139,12 @@ async fn start(arguments: &Arguments, settings: Settings, clock: Clock) -> u8 {
         metrics = port(&exposition),
         "started"
     );
+    settings.api_server = match endpoint(arguments.kubeconfig.as_deref()).await {
+        Ok(api_server) => api_server,
+        Err(error) => return fatal(&error.to_string()),
+    };
     let parts = Parts { settings, client, clock, entropy: Entropy::system(), probes, exposition, shutdown, metrics };
-    match operate(parts, controllers).await {
+    match operate(parts, controllers::run).await {
         Ended::Stopped => {
             tracing::info!("stopped");
             OK
@@ -145,11 +152,6 @@ async fn start(arguments: &Arguments, settings: Settings, clock: Clock) -> u8 {
         Ended::Fatal(words) => fatal(words),
         Ended::LeadershipLost => LEADERSHIP_LOST,
     }
-}
-
-/// The one place where the controllers are started; they end when `shutdown` is requested.
-async fn controllers(handles: Handles) {
-    handles.shutdown.requested().await;
 }
 
 fn warn_of_test_settings(settings: &Settings) {
@@ -189,6 +191,8 @@ impl Arguments {
             service_account: self.service_account.clone(),
             cluster_domain: self.cluster_domain.clone(),
             token_audiences: self.token_audiences.iter().cloned().collect(),
+            // Read from the kubeconfig, not given.
+            api_server: None,
             lease: self.lease_name.clone(),
             timing: Timing::new(self.lease_duration, self.lease_grace)?,
             time_scale: self.time_scale,
@@ -225,6 +229,7 @@ mod tests {
             service_account: "countersign".into(),
             cluster_domain: "cluster.local".into(),
             token_audiences: ["vault".to_owned()].into(),
+            api_server: None,
             lease: "countersign-controller".into(),
             timing: Timing::default(),
             time_scale: 1,

@@ -6,6 +6,7 @@
 //! words. Called by the controllers and issuers.
 
 mod classify;
+mod crds;
 mod fence;
 mod records;
 mod secrets;
@@ -22,6 +23,7 @@ use countersign_core::{
 use kube::Client;
 
 pub use classify::About;
+pub use crds::Crds;
 pub use fence::{EVERY as FENCE_PERIOD, Fence};
 pub use records::AuthoritySecret;
 pub use secrets::{OwnerKind, Seen};

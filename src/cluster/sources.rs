@@ -1,7 +1,7 @@
 //! Values from Secrets and ConfigMaps of the operator's own namespace.
 
 use countersign_core::{
-    api::{CertificateSource, KeyRef, Reason},
+    api::{KeyRef, Reason},
     fault::{Class, Failure},
     value::secret_data::SecretBytes,
 };
@@ -12,34 +12,6 @@ use super::{About, Cluster};
 use crate::runtime::metrics::Resource;
 
 impl Cluster {
-    /// PEM certificates from the one place a source names.
-    ///
-    /// # Errors
-    /// `SourceMissing` when the object or key is absent.
-    pub async fn certificates(&self, source: &CertificateSource) -> Result<String, Failure> {
-        if let Some(inline) = &source.inline {
-            return Ok(inline.clone());
-        }
-        if let Some(reference) = &source.config_map {
-            return self.config_map_text(reference).await;
-        }
-        let Some(reference) = &source.secret else {
-            return Err(Failure::new(
-                Class::Invalid,
-                Reason::InvalidSpec,
-                "exactly one of configMap, secret, inline must be set",
-            ));
-        };
-        let bytes = self.own_secret_value(reference).await?;
-        String::from_utf8(bytes.expose().to_vec()).map_err(|_| {
-            Failure::new(
-                Class::Invalid,
-                Reason::CABundleInvalid,
-                format!("secret {}, key {}: not PEM text", reference.name, reference.key),
-            )
-        })
-    }
-
     /// One value of a Secret of the operator's namespace.
     ///
     /// # Errors
@@ -53,7 +25,11 @@ impl Cluster {
         value.map(|bytes| SecretBytes::new(bytes.0)).ok_or_else(|| missing_key("secret", reference))
     }
 
-    async fn config_map_text(&self, reference: &KeyRef) -> Result<String, Failure> {
+    /// One value of a ConfigMap of the operator's namespace.
+    ///
+    /// # Errors
+    /// `SourceMissing` when the object or key is absent.
+    pub async fn own_config_map_value(&self, reference: &KeyRef) -> Result<String, Failure> {
         let namespace = self.operator_namespace();
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let about = About { doing: "reading", resource: Resource::ConfigMaps, namespace, name: &reference.name };

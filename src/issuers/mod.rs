@@ -7,6 +7,8 @@
 pub mod embedded;
 pub mod keys;
 pub mod profile;
+pub mod queue;
+pub mod vault_pki;
 pub mod verify;
 
 #[cfg(test)]
@@ -16,12 +18,16 @@ use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
     fault::Failure,
-    value::{secret_data::SecretBytes, x509::Names},
+    value::{
+        secret_data::SecretBytes,
+        vault_path::{Segment, VaultPath},
+        x509::Names,
+    },
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::runtime::entropy::Entropy;
+use crate::{runtime::entropy::Entropy, vault::Session};
 
 /// Signs leaves with one authority.
 pub trait Issuer: Send + Sync {
@@ -49,8 +55,8 @@ pub struct SignedChain {
     pub chain: String,
 }
 
-/// Where an authority's key is, and so who signs with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where an authority's key is, and so who signs with it. Has no `Debug`: it holds a key or a login.
+#[derive(Clone)]
 pub enum Source {
     /// In a Secret of the operator's namespace.
     Embedded {
@@ -59,11 +65,25 @@ pub enum Source {
         /// Its private key, PKCS#8 PEM.
         key: SecretBytes,
     },
+    /// In a PKI mount of Vault or OpenBao.
+    Vault {
+        /// Our login there.
+        session: Arc<Session>,
+        /// The mount.
+        mount: VaultPath,
+        /// Id of the pinned issuer.
+        issuer: String,
+        /// The role that bounds what it signs.
+        role: Segment,
+    },
 }
 
 /// The issuer of a source.
 pub fn build(source: Source, entropy: Arc<Entropy>) -> Result<Arc<dyn Issuer>, Failure> {
     match source {
         Source::Embedded { certificate, key } => Ok(Arc::new(embedded::Embedded::new(&certificate, &key, entropy)?)),
+        Source::Vault { session, mount, issuer, role } => {
+            Ok(Arc::new(vault_pki::VaultPki::new(session, mount, &issuer, role)?))
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
+use countersign_core::connection::address::Host;
 use http::{Response, header::DATE};
 use jiff::{Timestamp, fmt::rfc2822};
 use kube::{
@@ -50,16 +51,16 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// Host and port of the API server that [`connect`] talks to.
+pub async fn endpoint(kubeconfig: Option<&Path>) -> Result<Option<(Host, u16)>, ClientError> {
+    let url = configuration(kubeconfig).await?.cluster_url;
+    let port = url.port_u16().unwrap_or(443);
+    Ok(url.host().and_then(Host::parse).map(|host| (host, port)))
+}
+
 /// A client whose answers also keep `clock` honest. Does not contact the server.
 pub async fn connect(kubeconfig: Option<&Path>, clock: &Clock, metrics: &Metrics) -> Result<Client, ClientError> {
-    let mut config = match kubeconfig {
-        None => Config::incluster().map_err(|_| ClientError::NotInCluster)?,
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|_| ClientError::Kubeconfig)?;
-            let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|_| ClientError::Kubeconfig)?
-        }
-    };
+    let mut config = configuration(kubeconfig).await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
@@ -70,6 +71,17 @@ pub async fn connect(kubeconfig: Option<&Path>, clock: &Clock, metrics: &Metrics
         response
     });
     Ok(builder.with_layer(&watch_clock).build())
+}
+
+async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ClientError> {
+    match kubeconfig {
+        None => Config::incluster().map_err(|_| ClientError::NotInCluster),
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|_| ClientError::Kubeconfig)?;
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|_| ClientError::Kubeconfig)
+        }
+    }
 }
 
 /// Compares our clock with the `Date` of an answer.

@@ -79,6 +79,11 @@ impl Health {
         heartbeat
     }
 
+    /// The loop `name` has done its work and need not turn any more.
+    pub fn retire(&self, name: &str) {
+        self.loops().remove(name);
+    }
+
     /// From now on `check` is needed to be ready; it fails until it is reported to pass.
     pub fn require(&self, check: Check) {
         self.checks()

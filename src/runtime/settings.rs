@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, str::FromStr, time::Duration};
 
-use countersign_core::{leader::Timing, value::lifetime};
+use countersign_core::{connection::address::Host, leader::Timing, value::lifetime};
 
 /// The settings of one run; nothing in here changes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +21,13 @@ pub struct Settings {
     pub cluster_domain: String,
     /// The only audiences our own account may mint tokens for.
     pub token_audiences: BTreeSet<String>,
+    /// Host and port of the API server, where no connection may point; `None` if the client names none.
+    pub api_server: Option<(Host, u16)>,
     /// Name of the leader Lease in `operator_namespace`.
     pub lease: String,
     /// Its durations.
     pub timing: Timing,
-    /// Divides back-offs and renewal times, 1–3,600; 1 but for tests and demos.
+    /// Divides the waits between looks and retries, 1–3,600; 1 but for tests and demos.
     pub time_scale: u32,
     /// Whether a connection may point at this machine; only for tests and demos.
     pub allow_loopback_connections: bool,

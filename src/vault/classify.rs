@@ -10,7 +10,10 @@ use countersign_core::{
 use http::StatusCode;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::request::{Answer, Call, CallFailed, Request};
+use super::{
+    request::{Answer, Call, CallFailed, Request},
+    tls::Forbidden,
+};
 
 /// What the body of an answer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +154,12 @@ fn judge_health(status: u16, shape: Shape) -> Result<(), Verdict> {
 pub(super) fn transport(request: &Request, error: &reqwest::Error) -> CallFailed {
     let (reason, words) = if error.is_builder() {
         return CallFailed { status: None, failure: internal(&format!("{request}: the request cannot be built")) };
-    } else if let Some(tls) = tls_error(error) {
+    } else if let Some(tls) = below::<rustls::Error>(error) {
         (Reason::TLSFailed, tls_words(tls))
+    } else if below::<Forbidden>(error).is_some() {
+        let words =
+            "the name resolves to a loopback, link-local, metadata or API server address, which is never contacted";
+        (Reason::AddressForbidden, words)
     } else if error.is_timeout() {
         (Reason::VaultUnavailable, "no connection within 3 s")
     } else if error.is_connect() {
@@ -206,12 +213,12 @@ pub(super) fn internal(words: &str) -> Failure {
     Failure::new(Class::Bug, Reason::InternalError, words)
 }
 
-/// The TLS error somewhere below a transport error.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+/// An error of type `E` somewhere below a transport error.
+fn below<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         // `io::Error::source` skips the error it wraps and answers with that one's source.
         next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {

@@ -13,6 +13,7 @@ use std::{
 use countersign_core::{
     api::Reason,
     connection::{
+        address::Surroundings,
         breaker::{Breaker, Outcome, Permit},
         pace::Pace,
     },
@@ -30,7 +31,7 @@ use super::{
     classify,
     health::{self, Health},
     request::{Answer, Call, CallFailed, Request, Token},
-    tls::{ResolveTo, Roots, client_config},
+    tls::{Resolver, Roots, client_config},
 };
 
 /// The most bytes of an answer.
@@ -72,6 +73,19 @@ pub struct ConnectionSettings {
     pub namespace: Option<VaultNamespace>,
     /// Bounds.
     pub limits: Limits,
+    /// Where we must not go, whatever a name resolves to.
+    pub surroundings: Surroundings,
+}
+
+/// One request that ended, for whoever measures.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation {
+    /// What it was for.
+    pub call: Call,
+    /// The answer's status; `None` without an answer.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// One connection to one server, shared by all its sessions.
@@ -85,6 +99,7 @@ pub struct VaultClient {
     pace: Mutex<Pace>,
     slots: Semaphore,
     monotonic: Box<dyn Fn() -> Duration + Send + Sync>,
+    observer: Box<dyn Fn(Observation) + Send + Sync>,
 }
 
 impl VaultClient {
@@ -111,10 +126,13 @@ impl VaultClient {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT);
         let mut base = checked_address(&settings.address)?;
+        let port = base.port_or_known_default().unwrap_or(443);
+        let mut resolver = Resolver { host: None, port, surroundings: settings.surroundings.clone() };
         if let Some(name) = &settings.server_name {
-            builder = builder.dns_resolver(ResolveTo { host: dial_host(&base)? });
+            resolver.host = Some(dial_host(&base)?);
             base = renamed(base, name)?;
         }
+        builder = builder.dns_resolver(resolver);
         let http = builder.build().map_err(|_| classify::internal("the HTTP client cannot be built"))?;
         let namespace = settings.namespace.as_ref().map(|namespace| HeaderValue::from_str(&namespace.to_string()));
         Ok(Self {
@@ -126,7 +144,15 @@ impl VaultClient {
             pace: Mutex::default(),
             slots: Semaphore::new(settings.limits.in_flight.max(1)),
             monotonic: Box::new(monotonic),
+            observer: Box::new(|_| ()),
         })
+    }
+
+    /// The same client, whose requests are told to `observer` when they end.
+    #[must_use]
+    pub fn observed_by(mut self, observer: impl Fn(Observation) + Send + Sync + 'static) -> Self {
+        self.observer = Box::new(observer);
+        self
     }
 
     /// Asks the server for its health; an answer that says "sealed" is an answer.
@@ -215,10 +241,18 @@ impl VaultClient {
     }
 
     async fn exchange(&self, request: &Request, token: Option<&Token>) -> Result<Answer, CallFailed> {
-        match tokio::time::timeout(self.limits.timeout, self.round_trip(request, token)).await {
-            Ok(result) => result.and_then(|answer| classify::answer(request, answer)),
+        let started = self.now();
+        let result = match tokio::time::timeout(self.limits.timeout, self.round_trip(request, token)).await {
+            Ok(result) => result,
             Err(_) => Err(classify::deadline(request)),
-        }
+        };
+        let status = result.as_ref().map_or_else(|failed| failed.status, |answer| Some(answer.status));
+        (self.observer)(Observation {
+            call: request.call,
+            status: status.map(|status| status.as_u16()),
+            took: self.now().saturating_sub(started),
+        });
+        result.and_then(|answer| classify::answer(request, answer))
     }
 
     async fn round_trip(&self, request: &Request, token: Option<&Token>) -> Result<Answer, CallFailed> {
@@ -326,6 +360,7 @@ mod tests {
             server_name: server_name.map(str::to_owned),
             namespace: None,
             limits: Limits::default(),
+            surroundings: Surroundings::default(),
         }
     }
 

@@ -17,8 +17,9 @@ mod session;
 mod sign;
 mod tls;
 
-pub use client::{ConnectionSettings, Limits, VaultClient};
+pub use client::{ConnectionSettings, Limits, Observation, VaultClient};
 pub use endpoints::{IssuerInfo, IssuerSettings, ListedIssuer, RoleInfo, SignAnswer, SignRequest, sign_path};
 pub use health::{Health, Product};
+pub use request::Call;
 pub use session::{Credential, Session, SessionCounters};
 pub use tls::Roots;

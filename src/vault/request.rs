@@ -19,7 +19,7 @@ use super::classify;
 
 /// What a request is for; decides what a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub enum Call {
     /// A login at an auth method.
     Login,
     /// Looking up, renewing or revoking our own token.

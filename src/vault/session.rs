@@ -16,7 +16,10 @@ use std::{
 
 use countersign_core::{
     api::Reason,
-    connection::token::{TokenDue, TokenLife},
+    connection::{
+        token::{TokenDue, TokenLife},
+        world::SessionView,
+    },
     fault::{Class, Failure},
     value::{
         secret_data::SecretBytes,
@@ -132,11 +135,12 @@ impl Session {
         self.token().await.map(drop)
     }
 
-    /// When the token ends if it is not renewed, given the wall clock `now`; `None` without a token
-    /// and for one that does not end.
-    pub fn token_expires_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let left = self.held()?.life.left(self.client.now())?;
-        now.checked_add(SignedDuration::try_from(left).ok()?).ok()
+    /// The login as a decision sees it, given the wall clock `now`.
+    pub fn view(&self, now: Timestamp) -> SessionView {
+        let Some(held) = self.held() else { return SessionView::Absent };
+        let at = |wait: Option<Duration>| now.checked_add(SignedDuration::try_from(wait?).ok()?).ok();
+        let monotonic = self.client.now();
+        SessionView::Live { ends: at(held.life.left(monotonic)), due: at(held.life.until_due(monotonic)) }
     }
 
     /// What this session has done so far.

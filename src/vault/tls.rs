@@ -1,9 +1,14 @@
 //! TLS of one connection: its own roots and nobody else's, TLS 1.2 or newer, no resumption.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use countersign_core::{
     api::Reason,
+    connection::address::Surroundings,
     fault::{Class, Failure},
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -74,21 +79,50 @@ fn refused(words: &str) -> Failure {
     Failure::new(Class::Invalid, Reason::CABundleInvalid, format!("the connection's CA bundle cannot be used: {words}"))
 }
 
-/// Resolves every name to the addresses of one host: the URL then carries the name to verify while
-/// the connection goes to where the address says. Asked anew for each connection, nothing is cached.
-pub(super) struct ResolveTo {
-    pub(super) host: String,
+/// Resolves names for one connection, and refuses addresses that must not be contacted: what a name
+/// points at is not known when the spec is checked, and may change. Asked anew for each connection,
+/// nothing is cached.
+pub(super) struct Resolver {
+    /// Every name resolves to the addresses of this host: the URL then carries the name to verify
+    /// while the connection goes to where the address says.
+    pub(super) host: Option<String>,
+    pub(super) port: u16,
+    pub(super) surroundings: Surroundings,
 }
 
-impl Resolve for ResolveTo {
-    fn resolve(&self, _name: Name) -> Resolving {
-        let host = self.host.clone();
+/// A name that resolves to nothing but forbidden addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forbidden;
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name resolves to an address that is never contacted")
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = self.host.clone().unwrap_or_else(|| name.as_str().to_owned());
+        let (surroundings, port) = (self.surroundings.clone(), self.port);
         Box::pin(async move {
             let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let addresses: Addrs = Box::new(found.into_iter());
-            Ok(addresses)
+            allowed(found, |address| surroundings.forbids(address, port))
         })
     }
+}
+
+fn allowed(
+    found: Vec<SocketAddr>,
+    forbids: impl Fn(IpAddr) -> bool,
+) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+    let some = !found.is_empty();
+    let kept: Vec<_> = found.into_iter().filter(|address| !forbids(address.ip())).collect();
+    if some && kept.is_empty() {
+        return Err(Box::new(Forbidden));
+    }
+    Ok(Box::new(kept.into_iter()))
 }
 
 #[cfg(test)]
@@ -121,6 +155,17 @@ mod tests {
             let message = words(&pem(text));
             assert!(message.contains(class), "{message}");
         }
+    }
+
+    #[test]
+    fn forbidden_addresses_are_left_out_and_none_left_is_an_error() {
+        let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
+        let metadata = |address: IpAddr| address == IpAddr::from([169, 254, 169, 254]);
+        let both = vec![address("169.254.169.254"), address("10.0.0.7")];
+        assert_eq!(allowed(both, metadata).unwrap().collect::<Vec<_>>(), [address("10.0.0.7")]);
+        let error = allowed(vec![address("169.254.169.254")], metadata).err().unwrap();
+        assert_eq!(error.downcast_ref(), Some(&Forbidden));
+        assert_eq!(allowed(Vec::new(), metadata).unwrap().count(), 0, "an unknown name is no forbidden one");
     }
 
     #[test]

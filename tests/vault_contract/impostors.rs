@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     bao::server_certificate,
     impostor::{Impostor, Reply},
-    setup::{WIDE, allowed, at_impostor, now, session, settings, token},
+    setup::{WIDE, allowed, at_impostor, now, session, settings, token, token_end},
 };
 
 fn healthy() -> Reply {
@@ -244,6 +244,6 @@ async fn a_lying_ttl_does_no_harm() {
         let (session, _) = at_impostor(&impostor);
         let result = session.sign(&allowed("default"), now()).await;
         assert_eq!(result.as_ref().err().map(|failure| failure.reason), (!works).then_some(Reason::UpstreamInvalid));
-        assert_eq!(session.token_expires_at(now()), None, "a time that cannot be shown is not shown");
+        assert_eq!(token_end(&session, now()), None, "a time that cannot be shown is not shown");
     }
 }

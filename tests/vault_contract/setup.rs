@@ -9,7 +9,10 @@ use std::{
 };
 
 use countersign::vault::{ConnectionSettings, Credential, Limits, Roots, Session, SignRequest, VaultClient};
-use countersign_core::value::secret_data::SecretBytes;
+use countersign_core::{
+    connection::{address::Surroundings, world::SessionView},
+    value::secret_data::SecretBytes,
+};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::{Value, json};
@@ -49,6 +52,15 @@ pub fn settings(address: &Url, ca_pem: &str) -> ConnectionSettings {
         server_name: None,
         namespace: None,
         limits: WIDE,
+        surroundings: Surroundings { loopback_allowed: true, ..Surroundings::default() },
+    }
+}
+
+/// When the session's token ends.
+pub fn token_end(session: &Session, now: Timestamp) -> Option<Timestamp> {
+    match session.view(now) {
+        SessionView::Absent => None,
+        SessionView::Live { ends, .. } => ends,
     }
 }
 

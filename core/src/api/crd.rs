@@ -36,6 +36,37 @@ pub fn crd_files() -> Vec<(String, CustomResourceDefinition)> {
     all_crds().into_iter().map(kept).collect()
 }
 
+/// Whether a stored CRD can hold every field of `ours`: it serves our version, and its schema has
+/// each of our properties. One with more, of a newer release, can; one with fewer would drop them.
+pub fn serves(stored: &CustomResourceDefinition, ours: &CustomResourceDefinition) -> bool {
+    let schema = |crd: &CustomResourceDefinition, name: &str| {
+        let version = crd.spec.versions.iter().find(|version| version.name == name && version.served)?;
+        version.schema.as_ref()?.open_api_v3_schema.clone()
+    };
+    ours.spec.versions.iter().all(|version| match (schema(stored, &version.name), schema(ours, &version.name)) {
+        (Some(stored), Some(ours)) => holds(&stored, &ours),
+        _ => false,
+    })
+}
+
+fn holds(stored: &JSONSchemaProps, ours: &JSONSchemaProps) -> bool {
+    let properties = ours.properties.iter().flatten().all(|(name, ours)| {
+        stored.properties.as_ref().and_then(|all| all.get(name)).is_some_and(|stored| holds(stored, ours))
+    });
+    let items = match (&stored.items, &ours.items) {
+        (Some(JSONSchemaPropsOrArray::Schema(stored)), Some(JSONSchemaPropsOrArray::Schema(ours))) => {
+            holds(stored, ours)
+        }
+        (_, None) => true,
+        (_, Some(_)) => false,
+    };
+    let values = match (&stored.additional_properties, &ours.additional_properties) {
+        (Some(JSONSchemaPropsOrBool::Schema(stored)), Some(JSONSchemaPropsOrBool::Schema(ours))) => holds(stored, ours),
+        (stored, ours) => stored.is_some() == ours.is_some(),
+    };
+    properties && items && values
+}
+
 /// Adds what every kind has and removes what Kubernetes would misread.
 fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
@@ -95,5 +126,36 @@ fn bound_name(root: &mut JSONSchemaProps) {
 fn mark_unseen(root: &mut JSONSchemaProps) {
     if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
         status.default = Some(JSON(json!({"observedGeneration": -1})));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `change` with the schema of the first kind's spec.
+    fn altered(change: impl FnOnce(&mut BTreeMap<String, JSONSchemaProps>)) -> CustomResourceDefinition {
+        let mut crd = all_crds().swap_remove(0);
+        let root = crd.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+        let spec = root.properties.as_mut().unwrap().get_mut("spec").unwrap();
+        change(spec.properties.as_mut().unwrap());
+        crd
+    }
+
+    #[test]
+    fn a_stored_crd_serves_us_if_it_has_every_field_of_ours() {
+        let ours = &all_crds()[0];
+        assert!(serves(ours, ours));
+        let newer = altered(|spec| {
+            spec.insert("later".to_owned(), JSONSchemaProps::default());
+        });
+        assert!(serves(&newer, ours) && !serves(ours, &newer));
+        let nested = altered(|spec| {
+            spec.get_mut("tls").unwrap().properties.as_mut().unwrap().remove("serverName");
+        });
+        assert!(!serves(&nested, ours));
+        let mut unserved = ours.clone();
+        unserved.spec.versions[0].served = false;
+        assert!(!serves(&unserved, ours));
     }
 }

@@ -17,7 +17,7 @@ mod vault_connection;
 
 pub use common::*;
 pub use condition::*;
-pub use crd::{all_crds, crd_files};
+pub use crd::{all_crds, crd_files, serves};
 pub use reason::*;
 pub use service_identity::*;
 pub use trust_domain::*;

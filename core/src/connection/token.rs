@@ -69,6 +69,17 @@ impl TokenLife {
         }
     }
 
+    /// How long it can just be used from `now` on; `None` = for ever.
+    pub fn until_due(&self, now: Duration) -> Option<Duration> {
+        let left = self.left(now)?;
+        let kept = if self.renewable {
+            self.ends.saturating_sub(self.since) / 3
+        } else {
+            self.ends.saturating_sub(self.issued) / 10
+        };
+        Some(left.saturating_sub(kept))
+    }
+
     /// What is left at `now`; `None` for a token that does not end.
     pub fn left(&self, now: Duration) -> Option<Duration> {
         (!self.granted.is_zero()).then(|| self.ends.saturating_sub(now))
@@ -92,6 +103,18 @@ mod tests {
         for (now, due) in table {
             assert_eq!(life.due(s(*now)), *due, "at {now} s of {life:?}");
         }
+    }
+
+    #[test]
+    fn the_time_until_something_is_due_ends_where_the_verdict_changes() {
+        for renewable in [true, false] {
+            let life = TokenLife::new(s(100), s(3_600), renewable);
+            let wait = life.until_due(s(100)).unwrap();
+            assert_eq!(life.due(s(100) + wait - s(1)), TokenDue::Use, "{renewable}");
+            assert_ne!(life.due(s(100) + wait), TokenDue::Use, "{renewable}");
+            assert_eq!(life.until_due(s(9_999)), Some(Duration::ZERO));
+        }
+        assert_eq!(TokenLife::new(s(0), Duration::ZERO, true).until_due(s(5)), None);
     }
 
     #[test]

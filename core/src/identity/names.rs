@@ -6,8 +6,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use jiff::Timestamp;
+
 use crate::{
-    api::Reason,
+    api::{Reason, ServiceIdentity},
     identity::{
         intent::Intent,
         world::{NamespaceView, World},
@@ -139,6 +141,28 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
         Some(parent) => parent == suffix || below(parent),
         None => below(name),
     }
+}
+
+/// The older identity that names the same Secret as `intent`, as `namespace/name`.
+///
+/// Of two the one that was created first keeps it; within one second the UID decides, so that both
+/// come to the same answer. One that is being deleted claims nothing any more.
+pub fn older_claim<'a>(intent: &Intent, all: impl IntoIterator<Item = &'a ServiceIdentity>) -> Option<String> {
+    let mine = (intent.created, intent.uid.as_str());
+    let older = all
+        .into_iter()
+        .filter(|rival| {
+            rival.metadata.namespace.as_deref() == Some(intent.namespace.as_str())
+                && rival.spec.secret.name == intent.target.name
+                && rival.metadata.deletion_timestamp.is_none()
+        })
+        .map(|rival| {
+            let created = rival.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+            (created, rival.metadata.uid.as_deref().unwrap_or_default(), rival.metadata.name.as_deref())
+        })
+        .filter(|(created, uid, _)| (*created, *uid) < mine)
+        .min()?;
+    Some(format!("{}/{}", intent.namespace, older.2.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ labels! {
         TrustDomains = "trustdomains",
         /// Identities.
         ServiceIdentities = "serviceidentities",
+        /// The definitions of our kinds, which are only read.
+        CustomResources = "customresourcedefinitions",
     }
     /// How we write it.
     Verb {
@@ -126,18 +128,16 @@ labels! {
     Operation {
         /// Exchange a ServiceAccount token.
         Login = "login",
-        /// Is our token alive?
-        LookupSelf = "lookup_self",
-        /// Lengthen our token.
-        RenewSelf = "renew_self",
-        /// End our token.
-        RevokeSelf = "revoke_self",
+        /// Look up, lengthen or end our token.
+        Token = "token",
         /// Sign a CSR.
         Sign = "sign",
         /// Read an issuer or its chain.
         ReadIssuer = "read_issuer",
         /// Read a role.
         ReadRole = "read_role",
+        /// Ask for our own rights.
+        Capabilities = "capabilities",
         /// Health and seal state.
         Health = "health",
     }
@@ -149,6 +149,8 @@ labels! {
         Caches = "caches",
         /// The API server answers.
         ApiServer = "api_server",
+        /// On the leader: the admission policy that fences us refuses what it must.
+        Fence = "fence",
     }
     /// A clock that ours is compared with.
     Against {
