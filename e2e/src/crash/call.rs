@@ -182,10 +182,10 @@ impl Request {
             "serviceaccounts" => scope.connection.as_ref().map(|_| Owner::Connection),
             "secrets" => {
                 let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or(&self.object);
-                match name.contains(&scope.domain) {
-                    true => Some(Owner::Domain),
-                    false if name.starts_with("countersign-ca-") => None,
-                    false => Some(Owner::Operator),
+                if name.contains(&scope.domain) {
+                    Some(Owner::Domain)
+                } else {
+                    (!name.starts_with("countersign-ca-")).then_some(Owner::Operator)
                 }
             }
             _ => Some(Owner::Operator),

@@ -235,7 +235,6 @@ impl Lane {
     }
 
     /// Waits for fault, goal and quiet, then watches on.
-    #[expect(clippy::too_many_arguments, reason = "one place where all that a plan is meets")]
     async fn settle(
         &mut self,
         workload: Workload,

@@ -114,8 +114,9 @@ fn all(references: &References) -> Vec<Plan> {
 }
 
 fn learn(outcomes: &[Outcome]) -> References {
-    let runs = |workload| outcomes.iter().filter(move |o| o.task.workload == workload).map(|o| o.summary.clone());
-    let learned = |workload| Some((workload, Reference::learn(&runs(workload).collect::<Vec<_>>())?));
+    let runs =
+        |workload: Workload| outcomes.iter().filter(move |o| o.task.workload == workload).map(|o| o.summary.clone());
+    let learned = |workload: Workload| Some((workload, Reference::learn(&runs(workload).collect::<Vec<_>>())?));
     Workload::ALL.into_iter().filter_map(learned).collect()
 }
 

@@ -90,7 +90,7 @@ fn foreign(history: &History) -> Vec<Violation> {
 fn led(history: &History, call: &Call) -> Option<Violation> {
     let renewals =
         history.calls.iter().filter(|c| c.request.sort == Sort::Lease && c.request.verb != "GET" && c.done());
-    let last = renewals.filter(|renewal| renewal.at <= call.at).last();
+    let last = renewals.filter(|renewal| renewal.at <= call.at).next_back();
     let holds = last.is_some_and(|l| l.process == call.process && call.at - l.at <= history.grace + TRANSIT);
     (!holds).then(|| {
         let who = last.map_or("nobody".to_owned(), |l| {

@@ -46,9 +46,12 @@ fn leaf(authority: &Authority, wish: &Wish) -> (String, String) {
     params.subject_alt_names = wish
         .names
         .iter()
-        .map(|name| match name.starts_with("spiffe:") {
-            true => SanType::URI((*name).try_into().unwrap()),
-            false => SanType::DnsName((*name).try_into().unwrap()),
+        .map(|name| {
+            if name.starts_with("spiffe:") {
+                SanType::URI((*name).try_into().unwrap())
+            } else {
+                SanType::DnsName((*name).try_into().unwrap())
+            }
         })
         .collect();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
