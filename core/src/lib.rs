@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod connection;
+pub mod explain;
 pub mod fault;
 pub mod identity;
 pub mod leader;

@@ -2,5 +2,6 @@
 //!
 //! Nothing here imports the operator's crates: what is tested is what is shipped.
 
+pub mod bench;
 pub mod crash;
 pub mod env;

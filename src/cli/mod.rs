@@ -1,7 +1,13 @@
 //! The command line: one file a command. Parses and checks, calls, and turns ends into exit codes.
 
+mod check;
 mod crds;
+mod explain;
+#[cfg(test)]
+mod fake;
 mod run;
+mod shared;
+mod status;
 mod version;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -16,6 +22,12 @@ const FATAL: u8 = 1;
 const USAGE: u8 = 2;
 /// `run` lost its leadership.
 const LEADERSHIP_LOST: u8 = 3;
+/// A question was answered: no.
+const NOT_SO: u8 = 1;
+/// A question could not be answered.
+const UNSEEN: u8 = 3;
+/// There is nothing to answer about.
+const NOTHING_MATCHED: u8 = 5;
 
 /// Gives every service in a Kubernetes cluster an identity, from Vault or OpenBao.
 #[derive(Debug, Parser)]
@@ -29,6 +41,12 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Run(Box<run::Arguments>),
+    /// Show every connection, trust domain and identity, the worst first.
+    Status(Box<status::Arguments>),
+    /// Show what an object depends on, and the first thing that is broken.
+    Explain(Box<explain::Arguments>),
+    /// Check that the installation is as it should be.
+    Check(Box<check::Arguments>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Print version, revision and compiler.
@@ -40,6 +58,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Run(arguments) => run::run(&arguments),
+            Command::Status(arguments) => status::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
             Command::Crds => crds::run(),
             Command::Version => version::run(),
         },
@@ -82,5 +103,35 @@ mod tests {
             let variable = format!("COUNTERSIGN_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(flag.get_env().unwrap().to_str().unwrap(), variable);
         }
+    }
+
+    #[test]
+    fn every_command_and_flag_for_people_is_in_the_manual() {
+        let manual = include_str!("../../docs/reference/cli.md");
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            assert!(manual.contains(&format!("## `countersign {name}`")), "{name} has no heading");
+            // `run` has its flags in --help and in the chart's values.
+            for flag in command.get_arguments().filter(|flag| name != "run" && flag.get_id() != "help") {
+                let shown = flag.get_long().map_or_else(|| "KIND/NAME".to_owned(), |long| format!("`--{long}"));
+                assert!(manual.contains(&shown), "{name} {shown}");
+            }
+        }
+    }
+
+    /// What a person types has no variable; what an installation sets may have one, of the flag's own name.
+    #[test]
+    fn no_variable_has_another_name_than_its_flag() {
+        let cli = Cli::command();
+        let flags = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+        let mut seen = 0;
+        for (flag, variable) in flags.filter_map(|flag| flag.get_env().map(|variable| (flag, variable))) {
+            let name = flag.get_long().unwrap();
+            let expected = format!("COUNTERSIGN_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(variable.to_str().unwrap(), expected);
+            seen += 1;
+        }
+        assert!(seen > 20, "only {seen} were seen");
     }
 }

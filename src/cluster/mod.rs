@@ -8,6 +8,7 @@
 mod classify;
 mod crds;
 mod fence;
+pub mod inspect;
 mod records;
 mod secrets;
 mod sources;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
-    api::{VaultConnection, VaultConnectionStatus},
+    api::{Reason, VaultConnection, VaultConnectionStatus},
     connection::{
         decide::Connection,
         intent::{self, CaSource, Intent},
@@ -14,6 +14,7 @@ use countersign_core::{
     next::jittered,
     value::secret_data::SecretBytes,
 };
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
@@ -48,6 +49,7 @@ pub async fn pass(object: Arc<VaultConnection>, cx: Context) -> Result<Requeue, 
         }
     };
     let (world, session) = observe(&intent, &previous, &cx).await;
+    cx.connections.pause(&intent.name, intent.suspended);
     let driven = drive::<Connection>(&intent, world, clock, &Hands { session: session.as_ref(), cx: &cx }).await;
     let (mut world, settled) = driven.map_err(|_| endless("connection"))?;
     let now = clock.now();
@@ -66,26 +68,7 @@ pub async fn pass(object: Arc<VaultConnection>, cx: Context) -> Result<Requeue, 
 }
 
 async fn observe(intent: &Intent, previous: &VaultConnectionStatus, cx: &Context) -> (World, Option<Arc<Session>>) {
-    let ca = match CaView::of_spec(intent) {
-        Some(view) => view,
-        None => {
-            let place = intent.server.ca.as_ref().and_then(|source| match source {
-                CaSource::ConfigMap(reference) => Some(Place::ConfigMap(reference)),
-                CaSource::Secret(reference) => Some(Place::Secret(reference)),
-                CaSource::Inline(_) => None,
-            });
-            match place {
-                None => CaView::NotNeeded,
-                Some(place) => {
-                    let read = value(&cx.cluster, place).await;
-                    CaView::of_bytes(match &read {
-                        Ok(found) => Ok(found.as_ref().map(SecretBytes::expose)),
-                        Err(failure) => Err(failure.clone()),
-                    })
-                }
-            }
-        }
-    };
+    let ca = ca(intent, cx).await;
     let (credential, secret) = match intent.login.credential() {
         None => (CredentialView::NotNeeded, None),
         Some(reference) => match value(&cx.cluster, Place::Secret(reference)).await {
@@ -111,6 +94,7 @@ async fn observe(intent: &Intent, previous: &VaultConnectionStatus, cx: &Context
         health: memory.health,
         session: session.as_ref().map_or(SessionView::Absent, |session| session.view(cx.handles.clock.now())),
         login_failure: memory.login_failure,
+        outage: session.as_ref().and_then(|session| session.client().outage()),
         throttled_since: memory.throttled_since,
         handled_request: previous.last_handled_request.clone(),
         probed: false,
@@ -118,8 +102,21 @@ async fn observe(intent: &Intent, previous: &VaultConnectionStatus, cx: &Context
     (world, session)
 }
 
+async fn ca(intent: &Intent, cx: &Context) -> CaView {
+    let place = match &intent.server.ca {
+        Some(CaSource::ConfigMap(reference)) => Place::ConfigMap(reference),
+        Some(CaSource::Secret(reference)) => Place::Secret(reference),
+        Some(CaSource::Inline(roots)) => return CaView::Found(roots.clone()),
+        None => return CaView::NotNeeded,
+    };
+    let read = value(&cx.cluster, place).await;
+    CaView::of_bytes(match &read {
+        Ok(found) => Ok(found.as_ref().map(SecretBytes::expose)),
+        Err(failure) => Err(failure.clone()),
+    })
+}
+
 fn nothing_to_connect_with() -> Failure {
-    use countersign_core::api::Reason;
     Failure::new(Class::Waiting, Reason::SourceMissing, "what the connection is made of could not be read")
 }
 
@@ -175,7 +172,7 @@ fn described(health: &vault::Health, skew: i64) -> Health {
 }
 
 /// Since when the server limits our rate, if it does now.
-fn throttled_since(world: &World, session: Option<&Arc<Session>>, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+fn throttled_since(world: &World, session: Option<&Arc<Session>>, now: Timestamp) -> Option<Timestamp> {
     let limited = session.and_then(|session| session.client().outage()).is_some_and(|it| it.class == Class::Throttled);
     limited.then(|| world.throttled_since.unwrap_or(now))
 }

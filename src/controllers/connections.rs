@@ -45,6 +45,8 @@ pub struct Connections {
 #[derive(Default)]
 struct Entry {
     live: Option<Live>,
+    /// Nobody may ask by it: its object is suspended.
+    paused: bool,
     memory: Memory,
 }
 
@@ -83,7 +85,14 @@ impl Connections {
 
     /// The login of a connection, if there is one that can be used.
     pub fn session(&self, name: &str) -> Option<Arc<Session>> {
-        self.entries().get(name)?.live.as_ref().map(|live| live.session.clone())
+        let entries = self.entries();
+        let entry = entries.get(name).filter(|entry| !entry.paused)?;
+        entry.live.as_ref().map(|live| live.session.clone())
+    }
+
+    /// From now on a connection may be used, or may not.
+    pub fn pause(&self, name: &str, paused: bool) {
+        self.entries().entry(name.to_owned()).or_default().paused = paused;
     }
 
     /// What keeps callers of a connection away now, if anything does.
@@ -118,7 +127,8 @@ impl Connections {
         let session =
             Arc::new(Session::new(Arc::new(self.client(intent, material)?), self.credential(intent, material)?));
         self.metrics.touch_connection(&intent.name);
-        let entry = Entry { live: Some(Live { made_of, session: session.clone() }), memory: Memory::default() };
+        let live = Some(Live { made_of, session: session.clone() });
+        let entry = Entry { live, ..Entry::default() };
         let replaced = self.entries().insert(intent.name.clone(), entry);
         give_back(replaced);
         Ok(session)

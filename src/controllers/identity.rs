@@ -106,11 +106,7 @@ async fn observe(intent: &Intent, previous: &ServiceIdentityStatus, roots: Optio
     let (view, clock) = (&cx.view, &cx.handles.clock);
     let service = |name: &String| {
         let found = view.services.get(&ObjectRef::new(name).within(&intent.namespace));
-        let seen = match found.as_deref().map(|service| service.spec.type_.as_deref()) {
-            None => ServiceView::Missing,
-            Some(Some("ExternalName")) => ServiceView::ExternalName,
-            Some(_) => ServiceView::Usable,
-        };
+        let seen = ServiceView::of_type(found.as_deref().map(|service| service.spec.type_.as_deref()));
         (name.clone(), seen)
     };
     let namespace = view.namespaces.get(&ObjectRef::new(&intent.namespace));

@@ -71,9 +71,7 @@ pub enum Place<'a> {
 /// Anything but present and absent.
 pub async fn value(cluster: &Cluster, place: Place<'_>) -> Result<Option<SecretBytes>, Failure> {
     let read = match place {
-        Place::ConfigMap(reference) => {
-            cluster.own_config_map_value(reference).await.map(|text| SecretBytes::from(text))
-        }
+        Place::ConfigMap(reference) => cluster.own_config_map_value(reference).await.map(SecretBytes::from),
         Place::Secret(reference) => cluster.own_secret_value(reference).await,
     };
     match read {

@@ -16,7 +16,7 @@ use countersign_core::{
     identity::world::{Answer, SignRequest},
     trust::{
         intent::{self, Issuer as Signer},
-        rules::secret_name,
+        rules::{Subject, secret_name},
         world::Complaint,
     },
     value::{
@@ -210,21 +210,24 @@ impl Signing {
 
     /// A failure that speaks of the issuer makes its domain look; one that speaks of the server, its connection.
     fn note(&self, object: &TrustDomain, failure: &Failure) {
-        use Reason::{AuthorityLost, IssuerNotUsable, IssuerUnavailable, RoleNotFound};
         let name = object.name_any();
-        let of_issuer = matches!(failure.reason, AuthorityLost | IssuerNotUsable | IssuerUnavailable | RoleNotFound);
-        if of_issuer {
-            let complaint = Complaint {
-                at: self.clock.now(),
-                generation: object.metadata.generation.unwrap_or_default(),
-                failure: failure.clone(),
-            };
-            let known = self.lines().get_mut(&name).and_then(|line| line.complaint.replace(complaint));
-            if known.is_none() {
-                self.queues.domain(&name);
+        match Subject::of(failure) {
+            Subject::Issuer => {
+                let complaint = Complaint {
+                    at: self.clock.now(),
+                    generation: object.metadata.generation.unwrap_or_default(),
+                    failure: failure.clone(),
+                };
+                let known = self.lines().get_mut(&name).and_then(|line| line.complaint.replace(complaint));
+                if known.is_none() {
+                    self.queues.domain(&name);
+                }
             }
-        } else if let (Class::Unavailable | Class::Denied, Some(vault)) = (failure.class, &object.spec.issuer.vault) {
-            self.queues.connection(&vault.connection);
+            Subject::Server => {
+                let vault = object.spec.issuer.vault.iter();
+                vault.for_each(|vault| self.queues.connection(&vault.connection));
+            }
+            Subject::Request => {}
         }
     }
 

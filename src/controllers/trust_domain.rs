@@ -171,18 +171,16 @@ fn connection(name: &str, cx: &Context) -> ConnectionView {
 }
 
 async fn roots(intent: &Intent, cx: &Context) -> RootsView {
-    if let Some(view) = RootsView::of_spec(intent) {
-        return view;
-    }
-    let place = match &intent.issuer {
-        Issuer::Vault(pki) => pki.roots.as_ref().and_then(|source| match source {
-            RootsSource::ConfigMap(reference) => Some(Place::ConfigMap(reference)),
-            RootsSource::Secret(reference) => Some(Place::Secret(reference)),
-            RootsSource::Inline(_) => None,
-        }),
+    let source = match &intent.issuer {
+        Issuer::Vault(pki) => pki.roots.as_ref(),
         Issuer::Embedded { .. } => None,
     };
-    let Some(place) = place else { return RootsView::NotAsked };
+    let place = match source {
+        Some(RootsSource::ConfigMap(reference)) => Place::ConfigMap(reference),
+        Some(RootsSource::Secret(reference)) => Place::Secret(reference),
+        Some(RootsSource::Inline(roots)) => return RootsView::Found(roots.clone()),
+        None => return RootsView::NotAsked,
+    };
     let read = value(&cx.cluster, place).await;
     RootsView::of_bytes(match &read {
         Ok(found) => Ok(found.as_ref().map(SecretBytes::expose)),

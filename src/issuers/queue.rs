@@ -67,9 +67,8 @@ impl SignQueue {
         let (go, turn) = oneshot::channel();
         self.state().waiting.push(Waiter { urgency, go });
         self.admit();
-        let slot = match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(_)) | Err(_) => return Err(busy("limits.inFlight", PATIENCE)),
+        let Ok(Ok(slot)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(busy("limits.inFlight", PATIENCE));
         };
         let now = self.clock.monotonic();
         let reserved = {

@@ -110,7 +110,15 @@ const HEALTH_INTERVAL: u64 = 60;
 
 fn probe_due(intent: &Intent, world: &World, probed: &Probed, now: Timestamp) -> bool {
     // A clock that was set back must not silence us: an answer from the future is none.
-    probed.at > now || now >= probe_at(intent, probed) || (is_requested(intent, world) && !world.probed)
+    probed.at > now
+        || now >= probe_at(intent, probed)
+        || (!world.probed && (is_requested(intent, world) || contradicted(world, probed)))
+}
+
+/// Whether others have found since that the server cannot serve us: the status must not wait to say so.
+fn contradicted(world: &World, probed: &Probed) -> bool {
+    let away = world.outage.as_ref().is_some_and(|failure| failure.class == Class::Unavailable);
+    away && probed.failures == 0
 }
 
 /// When the next probe is due; a cause that says when to ask again is obeyed.

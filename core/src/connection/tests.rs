@@ -91,6 +91,7 @@ fn world() -> World {
         health: Some(Probed { at: at(-10), failures: 0, result: Ok(health(ServerState::Serving)) }),
         session: SessionView::Live { ends: Some(at(3_000)), due: Some(at(1_800)) },
         login_failure: None,
+        outage: None,
         throttled_since: None,
         handled_request: None,
         probed: false,
@@ -219,8 +220,19 @@ fn the_next_call_follows_from_the_world() {
             World { health: world().health.map(|probed| Probed { at: at(1), ..probed }), ..world() },
             probe.clone(),
         ),
-        ("a person asks", requested(), world(), probe),
+        ("a person asks", requested(), world(), probe.clone()),
+        ("others found it away", intent(), World { outage: Some(away()), ..world() }, probe),
         ("no login", intent(), World { session: SessionView::Absent, ..world() }, login.clone()),
+        (
+            "others were told to slow down, which a probe does not change",
+            intent(),
+            World {
+                outage: Some(Failure::new(Class::Throttled, Reason::Throttled, "too fast")),
+                session: SessionView::Absent,
+                ..world()
+            },
+            login.clone(),
+        ),
         (
             "the login has ended",
             intent(),
@@ -618,14 +630,15 @@ fn a_rejected_spec_keeps_what_is_known() {
 
 #[test]
 fn sources_are_viewed() {
-    assert_eq!(CaView::of_spec(&intent()), None);
     assert_eq!(CaView::of_bytes(Ok(None)), CaView::Missing);
     assert_eq!(CaView::of_bytes(Ok(Some(b"\xff"))), CaView::Bad(X509Fault::NotPem));
     assert_eq!(CaView::of_bytes(Ok(Some(b""))), CaView::Bad(X509Fault::Empty));
     assert_eq!(CaView::of_bytes(Err(away())), CaView::Unread(away()));
+}
+
+#[test]
+fn a_request_is_read_from_its_annotation() {
     let mut object = object();
-    object.spec.tls = ConnectionTls { ca: None, server_name: None, system_roots: Some(true) };
     object.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "x".to_owned())].into());
-    let intent = parse(&object, &Surroundings::test()).unwrap();
-    assert_eq!((CaView::of_spec(&intent), intent.requested.as_deref()), (Some(CaView::NotNeeded), Some("x")));
+    assert_eq!(parse(&object, &Surroundings::test()).unwrap().requested.as_deref(), Some("x"));
 }

@@ -110,7 +110,7 @@ mod tests {
         for renewable in [true, false] {
             let life = TokenLife::new(s(100), s(3_600), renewable);
             let wait = life.until_due(s(100)).unwrap();
-            assert_eq!(life.due(s(100) + wait - s(1)), TokenDue::Use, "{renewable}");
+            assert_eq!(life.due(s(99) + wait), TokenDue::Use, "{renewable}");
             assert_ne!(life.due(s(100) + wait), TokenDue::Use, "{renewable}");
             assert_eq!(life.until_due(s(9_999)), Some(Duration::ZERO));
         }

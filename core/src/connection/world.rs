@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 
 use crate::{
-    connection::intent::{CaSource, Intent},
     fault::Failure,
     value::x509::{Roots, X509Fault},
 };
@@ -21,6 +20,8 @@ pub struct World {
     pub session: SessionView,
     /// The last login or renewal, if it failed, as this process remembers it.
     pub login_failure: Option<LoginAttempt>,
+    /// What keeps callers away since a call of theirs found that the server cannot serve us.
+    pub outage: Option<Failure>,
     /// Since when calls are refused because of the rate, without one that got through.
     pub throttled_since: Option<Timestamp>,
     /// The value of `countersign.dev/requested-at` that the status says was acted on.
@@ -45,15 +46,6 @@ pub enum CaView {
 }
 
 impl CaView {
-    /// The view of a spec that needs nothing from the cluster; `None` if an object must be read.
-    pub fn of_spec(intent: &Intent) -> Option<Self> {
-        match &intent.server.ca {
-            None => Some(Self::NotNeeded),
-            Some(CaSource::Inline(roots)) => Some(Self::Found(roots.clone())),
-            Some(CaSource::ConfigMap(_) | CaSource::Secret(_)) => None,
-        }
-    }
-
     /// The view of what was read: the value of the key, if it is there.
     pub fn of_bytes(read: Result<Option<&[u8]>, Failure>) -> Self {
         match read {

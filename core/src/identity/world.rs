@@ -64,6 +64,17 @@ pub enum ServiceView {
     ExternalName,
 }
 
+impl ServiceView {
+    /// The view of a Service by its `spec.type`; the outer `None` = there is no such Service.
+    pub fn of_type(found: Option<Option<&str>>) -> Self {
+        match found {
+            None => Self::Missing,
+            Some(Some("ExternalName")) => Self::ExternalName,
+            Some(_) => Self::Usable,
+        }
+    }
+}
+
 /// The trust domain of the intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DomainView {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::value::{digest, domain::Rules, x509::Leaf};
+use crate::{
+    api::Reason,
+    fault::{Class, Failure},
+    value::{digest, domain::Rules, x509::Leaf},
+};
 
 /// How long a trust anchor must be out before anybody relies on it.
 const SOAK: Duration = Duration::from_secs(3_600);
@@ -41,6 +45,32 @@ pub fn secret_name(trust_domain: &str, number: u32) -> String {
     format!("countersign-ca-{}-{number}", digest::short(&[trust_domain.as_bytes()]))
 }
 
+/// Whom a failed signature speaks of, and so who has to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The issuer: its trust domain looks.
+    Issuer,
+    /// The server or our login there: its connection looks.
+    Server,
+    /// The one request.
+    Request,
+}
+
+impl Subject {
+    /// Whom `failure` speaks of.
+    pub fn of(failure: &Failure) -> Self {
+        match (failure.reason, failure.class) {
+            (Reason::AuthorityLost | Reason::IssuerNotUsable | Reason::IssuerUnavailable | Reason::RoleNotFound, _) => {
+                Self::Issuer
+            }
+            (_, Class::Unavailable) | (Reason::LoginFailed, _) => Self::Server,
+            (_, Class::Invalid | Class::Waiting | Class::Denied | Class::Throttled | Class::Conflict | Class::Bug) => {
+                Self::Request
+            }
+        }
+    }
+}
+
 /// A `TrustDomain` object, as far as it claims a SPIFFE name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim<'a> {
@@ -61,4 +91,24 @@ pub fn older_namesake<'a>(mine: &Claim<'_>, all: impl IntoIterator<Item = Claim<
         .filter(|claim| claim.trust_domain == mine.trust_domain && before(claim))
         .min()
         .map(|claim| claim.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_signature_sends_whoever_can_help_to_look() {
+        for (class, reason, subject) in [
+            (Class::Invalid, Reason::RoleNotFound, Subject::Issuer),
+            (Class::Unavailable, Reason::IssuerUnavailable, Subject::Issuer),
+            (Class::Unavailable, Reason::VaultSealed, Subject::Server),
+            (Class::Denied, Reason::LoginFailed, Subject::Server),
+            (Class::Denied, Reason::AccessDenied, Subject::Request),
+            (Class::Invalid, Reason::RoleRefused, Subject::Request),
+            (Class::Throttled, Reason::Throttled, Subject::Request),
+        ] {
+            assert_eq!(Subject::of(&Failure::new(class, reason, "x")), subject, "{reason:?}");
+        }
+    }
 }

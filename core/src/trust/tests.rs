@@ -7,8 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     api::{
         AllowRule, Authority, AuthorityState, CertificateSource, DomainDefaults, EmbeddedIssuer, IssuerSpec,
-        KeyAlgorithm, KeyRef, KeySpec, NamespaceSelector, Reason, TrustDomain, TrustDomainSpec, TrustDomainStatus,
-        VaultIssuer,
+        KeyAlgorithm, KeySpec, NamespaceSelector, Reason, TrustDomain, TrustDomainSpec, TrustDomainStatus, VaultIssuer,
     },
     fault::{Class, Failure},
     next::{Machine, Next},
@@ -667,11 +666,6 @@ fn of_two_domains_with_one_name_the_older_keeps_it() {
 
 #[test]
 fn roots_are_viewed() {
-    assert_eq!(RootsView::of_spec(&embedded()), Some(RootsView::NotAsked));
-    let mut spec = vault_spec();
-    let config_map = Some(KeyRef { name: "roots".to_owned(), key: "ca.crt".to_owned() });
-    spec.issuer.vault.as_mut().unwrap().roots = Some(CertificateSource { config_map, secret: None, inline: None });
-    assert_eq!(RootsView::of_spec(&parse(&object(spec)).unwrap()), None);
     assert_eq!(RootsView::of_bytes(Ok(None)), RootsView::Missing);
     assert_eq!(RootsView::of_bytes(Ok(Some(b"\xff"))), RootsView::Bad(X509Fault::NotPem));
     assert_eq!(RootsView::of_bytes(Ok(Some(ROOT.as_bytes()))), RootsView::Found(Roots::parse(ROOT).unwrap()));

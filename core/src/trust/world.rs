@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use crate::{
     api::{Authority, AuthorityState, KeySpec, TrustDomainStatus},
     fault::Failure,
-    trust::intent::{Intent, Issuer, RootsSource},
     value::{
         vault_path::{Segment, VaultPath},
         x509::{Certificate, Roots, X509Fault},
@@ -111,19 +110,6 @@ pub enum RootsView {
 }
 
 impl RootsView {
-    /// The view of a spec that needs nothing from the cluster; `None` if an object must be read.
-    pub fn of_spec(intent: &Intent) -> Option<Self> {
-        let roots = match &intent.issuer {
-            Issuer::Embedded { .. } => None,
-            Issuer::Vault(pki) => pki.roots.as_ref(),
-        };
-        match roots {
-            None => Some(Self::NotAsked),
-            Some(RootsSource::Inline(roots)) => Some(Self::Found(roots.clone())),
-            Some(RootsSource::ConfigMap(_) | RootsSource::Secret(_)) => None,
-        }
-    }
-
     /// The view of what was read: the value of the key, if it is there.
     pub fn of_bytes(read: Result<Option<&[u8]>, Failure>) -> Self {
         match read {

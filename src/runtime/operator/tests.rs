@@ -22,6 +22,7 @@ fn s(seconds: u64) -> Duration {
 
 fn settings() -> Settings {
     Settings {
+        api_server: None,
         namespaces: Namespaces::All,
         concurrency: 16,
         drift_interval: s(300),

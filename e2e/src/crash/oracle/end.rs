@@ -51,10 +51,10 @@ impl Summary {
         }
         let serials = history.secret().filter_map(|version| certificate::read(&version.object).ok());
         let stored = serials.map(|material| material.leaf.serial).collect::<BTreeSet<_>>().len();
-        let vault = history.calls().filter(|call| call.request.sort == Sort::Vault);
-        let signed = vault.clone().filter(|call| call.request.signs() && call.done() && call.owner.is_some()).count();
+        let vault: Vec<_> = history.calls().filter(|call| call.request.sort == Sort::Vault).collect();
+        let signed = vault.iter().filter(|call| call.request.signs() && call.done() && call.owner.is_some()).count();
         let names = history.calls().filter_map(|call| call.name.clone()).collect();
-        Self { end: end.into(), counts, stored, signed, vault: vault.count(), names }
+        Self { end: end.into(), counts, stored, signed, vault: vault.len(), names }
     }
 }
 

@@ -1,0 +1,81 @@
+//! The next step after a failure, one sentence a reason.
+
+use crate::api::Reason;
+
+/// What to do first; empty where nothing is wrong.
+pub fn next_step(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Accepted
+        | Reason::Authenticated
+        | Reason::Issued
+        | Reason::IssuerReachable
+        | Reason::Reachable
+        | Reason::RenewBeforeTooLong
+        | Reason::TTLShortened
+        | Reason::Valid => "",
+        Reason::Pending => "wait a moment; if it stays so, `countersign check` says whether an operator runs",
+        Reason::Suspended => "remove spec.suspend",
+        Reason::Issuing | Reason::Deleting | Reason::WriteConflict => "wait a moment",
+        Reason::RenewalOverdue | Reason::ExpiringSoon | Reason::Expired => {
+            "it is renewed by itself once no earlier link fails; if none does, read the operator's log"
+        }
+        Reason::SecretMissing | Reason::OutOfDate | Reason::KeyMismatch => {
+            "it is written by itself once no earlier link fails; if none does, read the operator's log"
+        }
+        Reason::NotTrusted => "compare the roots in the trust domain's status with ca.crt in the Secret",
+        Reason::InvalidSpec => "correct the field that the message names",
+        Reason::NameNotAllowed => {
+            "remove the name, or have the platform add an allow rule to the TrustDomain for this namespace"
+        }
+        Reason::ReservedName => "remove the name; no rule can allow it",
+        Reason::TTLNotAllowed => "shorten spec.ttl, or have the platform raise maxTTL in an allow rule",
+        Reason::TrustDomainNotFound => "create the TrustDomain, or correct spec.trustDomain",
+        Reason::TrustDomainNotReady | Reason::IssuerUnavailable => "`countersign explain trustdomain/NAME` says why",
+        Reason::TrustDomainConflict => "delete one of the two TrustDomains",
+        Reason::ServiceAccountMissing => "create the ServiceAccount, or correct spec.serviceAccountName",
+        Reason::ServiceMissing => "create the Service, or remove it from spec.services",
+        Reason::NamespaceTerminating => "nothing more can be written in this namespace",
+        Reason::TargetNotOwned | Reason::TargetTypeMismatch => {
+            "delete the Secret if nobody needs it, or make an identity that names another"
+        }
+        Reason::TargetClaimed => "delete one of the two identities, or have it name another Secret",
+        Reason::TargetImmutable => "delete the Secret; it is then written anew",
+        Reason::FieldConflict => "have the other manager let go of the fields that the message names",
+        Reason::IssuanceThrottled => {
+            "find out what asked so often (annotation, changing spec, deleted Secret); then wait for the time named"
+        }
+        Reason::RenewalNotLater => "look at the limits of the PKI role and at the end of the authority",
+        Reason::AnswerRejected => "correct the PKI role: it signed something else than was asked for",
+        Reason::ConnectionNotFound => "create the VaultConnection, or correct spec.issuer.vault.connection",
+        Reason::ConnectionNotReady => "`countersign explain vaultconnection/NAME` says why",
+        Reason::AddressForbidden => "correct spec.address",
+        Reason::CABundleInvalid => "give PEM certificates of authorities in spec.tls.ca",
+        Reason::SourceMissing => "create the ConfigMap or Secret in the operator's namespace",
+        Reason::TLSFailed => "compare the server's certificate with spec.tls.ca and spec.tls.serverName",
+        Reason::NotVault => "correct spec.address; something else answers there",
+        Reason::VaultSealed => "unseal the server; the operator goes on by itself",
+        Reason::VaultUnavailable => "bring the server back; the operator goes on by itself",
+        Reason::StandbyRedirect => "enable request forwarding, or point spec.address at the active node",
+        Reason::UpstreamInvalid => "look for a proxy between the operator and the server",
+        Reason::Throttled => "raise the server's quota, or lower spec.limits",
+        Reason::LoginFailed => "compare mount, role and audience in spec.auth with the server's auth method",
+        Reason::AudienceNotAllowed => "add the audience to the chart's tokenAudiences, or correct spec.auth",
+        Reason::AccessDenied => "give the operator's policy in Vault the right on the path that the message names",
+        Reason::RoleNotFound => "create the PKI role, or correct spec.issuer.vault.role",
+        Reason::RoleRefused => "have the PKI role allow what is asked for, or ask for less",
+        Reason::IssuerNotUsable => "restore the pinned issuer in the PKI mount, or make a new TrustDomain",
+        Reason::RootUnknown => "give the root in spec.issuer.vault.roots",
+        Reason::AuthorityExpiring => "prepare a TrustDomain with a new authority",
+        Reason::AuthorityLost => "restore the authority's Secret from a backup",
+        Reason::PermissionMissing => "`helm upgrade` restores the operator's roles",
+        Reason::FenceMissing => "`helm upgrade` restores the admission policy and its binding",
+        Reason::QuotaExceeded => "raise the namespace's quota for Secrets",
+        Reason::AdmissionRefused => "find the admission policy or webhook that refuses Secrets here",
+        Reason::SecretTooLarge => "use fewer labels and annotations in spec.secret",
+        Reason::ApiServerUnavailable => "look at the API server; the operator goes on by itself",
+        Reason::CRDOutdated => "`helm upgrade`, or apply the output of `countersign crds`",
+        Reason::ClockSkew => "set the clocks of the server and of the nodes",
+        Reason::TokenExpiring => "give the login a token that can be renewed",
+        Reason::InternalError => "look at the operator's log, and report what it says",
+    }
+}
