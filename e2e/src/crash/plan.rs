@@ -87,6 +87,7 @@ impl Workload {
     }
 
     /// The workload whose undisturbed calls it has.
+    #[must_use]
     pub fn calls_of(self) -> Self {
         match self {
             Self::Vanish => Self::Issue,
@@ -96,6 +97,7 @@ impl Workload {
     }
 
     /// The workload whose undisturbed end it must reach.
+    #[must_use]
     pub fn ends_as(self) -> Self {
         match self {
             Self::Vanish => Self::Delete,

@@ -88,13 +88,14 @@ fn foreign(history: &History) -> Vec<Violation> {
 
 /// I-16: only the holder of the Lease writes.
 fn led(history: &History, call: &Call) -> Option<Violation> {
-    let renewals =
+    let mut renewals =
         history.calls.iter().filter(|c| c.request.sort == Sort::Lease && c.request.verb != "GET" && c.done());
-    let last = renewals.filter(|renewal| renewal.at <= call.at).next_back();
-    let holds = last.is_some_and(|l| l.process == call.process && call.at - l.at <= history.grace + TRANSIT);
+    let last = renewals.rfind(|renewal| renewal.at <= call.at);
+    let holds =
+        last.is_some_and(|l| l.process == call.process && call.at.saturating_sub(l.at) <= history.grace + TRANSIT);
     (!holds).then(|| {
         let who = last.map_or("nobody".to_owned(), |l| {
-            format!("process {}, {} ms before", l.process, (call.at - l.at).as_millis())
+            format!("process {}, {} ms before", l.process, call.at.saturating_sub(l.at).as_millis())
         });
         let (process, verb, resource) = (call.process, &call.request.verb, &call.request.resource);
         Violation::new("I-16", format!("{verb} {resource} by process {process}; the Lease was last renewed by {who}"))
@@ -107,7 +108,7 @@ fn quiet(history: &History) -> Option<Violation> {
     let due =
         |call: &&Call| !matches!(call.request.sort, Sort::Read | Sort::Lease | Sort::Health) && call.owner.is_some();
     let call = history.calls().find(|call| call.at > settled && due(call))?;
-    let after = (call.at - settled).as_millis();
+    let after = call.at.saturating_sub(settled).as_millis();
     Some(Violation::new(
         "I-15",
         format!("{} {} {after} ms after all was quiet", call.request.verb, call.request.resource),

@@ -139,9 +139,8 @@ fn may_sign_again(history: &History) -> bool {
     let sign = target.resource.contains("/sign/");
     let store = target.resource == "secrets";
     match (plan.act, plan.position) {
-        (Act::Kill, Position::Lost | Position::After) => sign,
         (Act::Kill, Position::Before) => store,
-        (_, Position::Lost) => sign,
+        (Act::Kill, Position::After) | (_, Position::Lost) => sign,
         _ => false,
     }
 }
