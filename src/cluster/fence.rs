@@ -29,16 +29,16 @@ impl Fence {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Tries the canary once; returns whether the fence holds and whether that is new.
+    /// Tries the canary once; returns whether that is news, or `None` without an answer.
     ///
     /// A try that got no answer changes nothing: an API server that is away refuses nothing and
     /// allows nothing.
-    pub async fn probe(&self, cluster: &Cluster) -> (bool, bool) {
+    pub async fn probe(&self, cluster: &Cluster) -> Option<bool> {
         let holds = match cluster.read_secret(cluster.operator_namespace(), FENCE_CANARY).await {
             Ok(Seen::Foreign) => true,
             Ok(Seen::Absent | Seen::Ours(_)) => false,
-            Err(_) => return (self.holds(), false),
+            Err(_) => return None,
         };
-        (holds, self.0.swap(holds, Ordering::AcqRel) != holds)
+        Some(self.0.swap(holds, Ordering::AcqRel) != holds)
     }
 }

@@ -117,6 +117,7 @@ pub async fn run(handles: Handles) {
             return;
         }
         health.report(Check::Caches, Ok(()));
+        await_fence(&context).await;
         let cx = || context.clone();
         tokio::join!(
             watch_fence(cx()),
@@ -175,21 +176,33 @@ async fn await_crds(cluster: &Cluster, handles: &Handles) {
     }
 }
 
+/// How soon a fence that does not hold, or did not answer, is tried again: one that was just installed acts within a
+/// second, and nobody wants to wait ten for the first certificate.
+const FENCE_RETRY: Duration = Duration::from_secs(1);
+
+/// Waits for the first answer of the fence. Until then nobody knows whether Secrets may be looked at, and an identity
+/// that was looked at without its Secret would say so in its status, at every start.
+async fn await_fence(cx: &Context) {
+    let heartbeat = cx.handles.health.heartbeat("fence");
+    while cx.fence.probe(&cx.cluster).await.is_none() {
+        heartbeat.tick();
+        tokio::time::sleep(FENCE_RETRY).await;
+    }
+}
+
 /// Keeps proving that the fence holds; when it starts or stops holding, every identity is looked at.
 async fn watch_fence(cx: Context) {
-    // A fence that was just installed acts within a second, and nobody wants to wait ten for the first certificate.
-    const SOON: Duration = Duration::from_secs(1);
     let heartbeat = cx.handles.health.heartbeat("fence");
     loop {
         heartbeat.tick();
-        let (holds, changed) = cx.fence.probe(&cx.cluster).await;
+        let holds = cx.fence.holds();
         let words = "the admission policy countersign-operator-fence does not refuse the canary";
         cx.handles.health.report(Check::Fence, if holds { Ok(()) } else { Err(words.to_owned()) });
-        if changed {
-            tracing::info!(holds, "the admission policy that fences the operator changed");
+        tokio::time::sleep(if holds { FENCE_PERIOD } else { FENCE_RETRY }).await;
+        if cx.fence.probe(&cx.cluster).await == Some(true) {
+            tracing::info!(holds = cx.fence.holds(), "the admission policy that fences the operator changed");
             cx.queues.identities(&cx.view, |_| true);
         }
-        tokio::time::sleep(if holds { FENCE_PERIOD } else { SOON }).await;
     }
 }
 
