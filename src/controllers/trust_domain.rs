@@ -166,8 +166,9 @@ fn connection(name: &str, cx: &Context) -> ConnectionView {
     let Some(stored) = cx.view.connections.get(&ObjectRef::new(name)) else { return ConnectionView::Missing };
     let status = stored.0.as_ref().ok().and_then(|connection| connection.status.as_ref());
     let ready = status.is_some_and(|status| status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
-    // What the status says may be an earlier process's; a login of our own is what is asked with.
-    if ready && cx.connections.session(name).is_some() { ConnectionView::Usable } else { ConnectionView::NotReady }
+    // The status may be an earlier process's, and our own login a moment away: a domain that need not ask must not say
+    // that it cannot.
+    if ready { ConnectionView::Usable } else { ConnectionView::NotReady }
 }
 
 async fn roots(intent: &Intent, cx: &Context) -> RootsView {
