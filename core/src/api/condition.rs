@@ -65,6 +65,17 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// Its name, as it is written into a status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// One condition before it gets its transition time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -86,8 +97,7 @@ impl Finding {
 
     /// A condition this pass learned nothing about: as it was, or `Unknown/Pending`.
     pub fn kept(kind: ConditionType, previous: &[Condition]) -> Self {
-        let name = format!("{kind:?}");
-        let Some(known) = previous.iter().find(|condition| condition.type_ == name) else {
+        let Some(known) = previous.iter().find(|condition| condition.type_ == kind.name()) else {
             return Self::new(kind, Verdict::Unknown, Reason::Pending, "not known yet");
         };
         let verdict = match known.status.as_str() {
@@ -95,8 +105,8 @@ impl Finding {
             "False" => Verdict::False,
             _ => Verdict::Unknown,
         };
-        let reason = Reason::ALL.iter().find(|reason| format!("{reason:?}") == known.reason);
-        Self::new(kind, verdict, reason.copied().unwrap_or(Reason::Pending), known.message.clone())
+        let reason = Reason::named(&known.reason).unwrap_or(Reason::Pending);
+        Self::new(kind, verdict, reason, known.message.clone())
     }
 }
 
@@ -106,16 +116,15 @@ pub fn conditions(findings: &[Finding], previous: &[Condition], generation: i64,
         .iter()
         .filter(|finding| finding.kind.is_positive() || finding.verdict == Verdict::True)
         .map(|finding| {
-            let type_ = format!("{:?}", finding.kind);
-            let status = format!("{:?}", finding.verdict);
+            let (type_, status) = (finding.kind.name(), finding.verdict.name());
             let since = previous
                 .iter()
                 .find(|c| c.type_ == type_ && c.status == status)
                 .map_or(Time(now), |c| c.last_transition_time.clone());
             Condition {
-                type_,
-                status,
-                reason: format!("{:?}", finding.reason),
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: finding.reason.name().to_owned(),
                 message: finding.message.clone(),
                 last_transition_time: since,
                 observed_generation: Some(generation),

@@ -13,7 +13,7 @@ use crate::{
         intent::Intent,
         queue::Urgency,
         renewal::{self, second},
-        storm,
+        storm::{self, Cause},
         triggers::{self, Trigger},
         world::{
             Answer, Counted, Effect, KeyMaterial, Outcome, Owner, Progress, SecretWrite, Settled, SignRequest,
@@ -114,7 +114,8 @@ impl Pass<'_> {
         let requested = trigger == Trigger::RequestedNow;
         let inputs = inputs(self.intent, admitted);
         gates::backing_off(self.intent, self.world, &inputs, requested, self.now).or_else(|| {
-            let until = storm::blocked_until(&self.world.memory.issues, self.now)?;
+            let cause = if self.is_due() { Cause::Due } else { Cause::Early };
+            let until = storm::blocked_until(&self.world.memory.issues, cause, self.now)?;
             let message =
                 format!("too many certificates were issued for this identity; the next may be asked for at {until}");
             Some(Hold {
@@ -155,6 +156,12 @@ impl Pass<'_> {
             ("ca.crt".to_owned(), SecretBytes::from(admitted.domain.roots.clone())),
         ]);
         Next::Do(Effect::WriteSecret(self.secret(data, triggers::answered_request(self.intent), rendering, trigger)))
+    }
+
+    /// Whether time alone is reason enough to replace what is stored.
+    fn is_due(self) -> bool {
+        let Self { intent, now, .. } = self;
+        self.stored_leaf().is_some_and(|leaf| renewal::point(&intent.uid, leaf, intent.renew_before).at <= now)
     }
 
     fn stored_leaf(&self) -> Option<&Leaf> {
@@ -249,12 +256,15 @@ impl Pass<'_> {
         let boundary = self.stored_leaf().and_then(|leaf| next_boundary(self.intent, leaf, self.now));
         let asleep = self.intent.deleting;
         let wake = [until, boundary].into_iter().flatten().min().filter(|_| !asleep);
-        // An answer that was refused is dropped; one that nobody could store yet is kept.
-        let kept = match &outcome {
-            Outcome::Steady | Outcome::Failed { counted: Some(_), .. } => None,
-            Outcome::Held(_) | Outcome::Failed { counted: None, .. } => self.world.progress.answer.as_ref(),
+        // An answer that was refused is dropped; one that nobody could store yet is kept, and so is the knowledge of
+        // what was bought while nobody could see what became of it.
+        let is_open = match &outcome {
+            Outcome::Steady | Outcome::Failed { counted: Some(_), .. } => false,
+            Outcome::Held(_) | Outcome::Failed { counted: None, .. } => self.world.progress.bought.is_some(),
         };
-        let carry = kept.map(|_| Box::new(Progress { failure: None, signed: 0, ..self.world.progress.clone() }));
+        // Who is blind does not report, and so has not counted yet.
+        let signed = if self.world.is_blind() { self.world.progress.signed } else { 0 };
+        let carry = is_open.then(|| Box::new(Progress { failure: None, signed, ..self.world.progress.clone() }));
         Next::Settle(Settled { outcome, due, wake, carry })
     }
 }

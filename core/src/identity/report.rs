@@ -26,12 +26,11 @@ pub fn report(
     previous: &ServiceIdentityStatus,
     now: Timestamp,
 ) -> ServiceIdentityStatus {
-    // What could not be looked at must not be spoken of: the next look comes soon.
-    let blind = matches!(&world.target, TargetView::Unread(why) if why.class != Class::Waiting);
-    if intent.deleting || blind && !previous.conditions.is_empty() {
+    let is_told = !previous.conditions.is_empty() || world.progress.bought.is_some();
+    if intent.deleting || world.is_blind() && is_told {
         return previous.clone();
     }
-    let mut status = previous.clone();
+    let mut status = without_conditions(previous);
     status.observed_generation = Some(intent.generation);
     let stored = ours(intent, world);
     let leaf = stored.and_then(|stored| stored.leaf.as_ref());
@@ -39,10 +38,13 @@ pub fn report(
         describe(&mut status, intent, world, leaf);
     }
     // A crash between the Secret and the status forgets the count, but not the new serial.
-    let unrecorded = i32::from(leaf.is_some() && status.serial != previous.serial);
-    let signed = world.progress.signed.max(unrecorded);
+    let is_unrecorded = leaf
+        .is_some_and(|leaf| status.serial != previous.serial && world.progress.bought.as_ref() != Some(&leaf.serial));
+    let signed = world.progress.signed.saturating_add(i32::from(is_unrecorded));
     if signed > 0 {
-        status.issues = storm::count(&previous.issues, signed, now);
+        // A renewal that was due and is stored now; the status still speaks of the certificate before it.
+        let renewed = status.serial != previous.serial && previous.renew_at.as_ref().is_some_and(|at| at.0 <= now);
+        status.issues = storm::count(&previous.issues, signed, i32::from(renewed), now);
     }
     status.last_failure = last_failure(settled, previous, now);
     let answered = stored.is_some_and(|stored| stored.answered_request == triggers::answered_request(intent));
@@ -54,6 +56,25 @@ pub fn report(
     status
 }
 
+/// A status but for its conditions, which every pass finds anew.
+fn without_conditions(previous: &ServiceIdentityStatus) -> ServiceIdentityStatus {
+    ServiceIdentityStatus {
+        observed_generation: previous.observed_generation,
+        spiffe_id: previous.spiffe_id.clone(),
+        serial: previous.serial.clone(),
+        fingerprint: previous.fingerprint.clone(),
+        authority: previous.authority.clone(),
+        not_before: previous.not_before.clone(),
+        not_after: previous.not_after.clone(),
+        renew_at: previous.renew_at.clone(),
+        revision: previous.revision,
+        issues: previous.issues.clone(),
+        last_failure: previous.last_failure.clone(),
+        last_handled_request: previous.last_handled_request.clone(),
+        conditions: Vec::new(),
+    }
+}
+
 /// The status of an object whose spec does not parse: what is stored stays as it was.
 pub fn rejected(
     rejection: &Rejection,
@@ -63,8 +84,8 @@ pub fn rejected(
 ) -> ServiceIdentityStatus {
     let message = format!("{} {}; correct it", rejection.field, rejection.rule);
     let findings = [
-        kept(ConditionType::Ready, &previous.conditions),
-        kept(ConditionType::Issued, &previous.conditions),
+        Finding::kept(ConditionType::Ready, &previous.conditions),
+        Finding::kept(ConditionType::Issued, &previous.conditions),
         Finding::new(ConditionType::Accepted, Verdict::False, Reason::InvalidSpec, message.clone()),
         Finding::new(ConditionType::Stalled, Verdict::True, Reason::InvalidSpec, message),
     ];
@@ -82,11 +103,10 @@ fn ours<'a>(intent: &Intent, world: &'a World) -> Option<&'a Stored> {
 }
 
 fn describe(status: &mut ServiceIdentityStatus, intent: &Intent, world: &World, leaf: &Leaf) {
-    let serial = leaf.serial.to_string();
-    if status.serial.as_deref() != Some(serial.as_str()) {
+    if status.serial.as_deref() != Some(leaf.serial.as_str()) {
         status.revision = Some(status.revision.unwrap_or_default().saturating_add(1));
+        status.serial = Some(leaf.serial.to_string());
     }
-    status.serial = Some(serial);
     status.spiffe_id = leaf.names.uris.first().cloned();
     status.fingerprint = Some(leaf.fingerprint.to_string());
     if let DomainView::Ready(domain) = &world.domain
@@ -188,7 +208,7 @@ fn accepted(settled: &Settled, previous: &[Condition], generation: i64) -> Findi
         Outcome::Held(_) if settled.due.is_none() => {
             let same_spec: Vec<_> =
                 previous.iter().filter(|one| one.observed_generation == Some(generation)).cloned().collect();
-            kept(ConditionType::Accepted, &same_spec)
+            Finding::kept(ConditionType::Accepted, &same_spec)
         }
         Outcome::Held(_) | Outcome::Steady | Outcome::Failed { .. } => {
             Finding::new(ConditionType::Accepted, Verdict::True, Reason::Accepted, "the spec is understood and allowed")
@@ -236,9 +256,9 @@ fn issued(
         (Outcome::Failed { counted: Some(_), .. }, _, Some(failure)) => {
             finding(Verdict::False, failure.reason, failure.message.clone())
         }
-        (_, Some(_), _) if waits_unnoticed => kept(ConditionType::Issued, previous),
+        (_, Some(_), _) if waits_unnoticed => Finding::kept(ConditionType::Issued, previous),
         (_, _, Some(failure)) => finding(Verdict::False, failure.reason, failure.message.clone()),
-        (_, _, None) => kept(ConditionType::Issued, previous),
+        (_, _, None) => Finding::kept(ConditionType::Issued, previous),
     }
 }
 
@@ -291,21 +311,106 @@ fn ageing(intent: &Intent, leaf: &Leaf, now: Timestamp) -> Vec<Finding> {
     overdue.into_iter().chain(ending).collect()
 }
 
-/// A condition this pass learned nothing about: as it was, or `Unknown/Pending`.
-fn kept(kind: ConditionType, previous: &[Condition]) -> Finding {
-    let name = format!("{kind:?}");
-    let unknown = || Finding::new(kind, Verdict::Unknown, Reason::Pending, "not known yet");
-    previous.iter().find(|condition| condition.type_ == name).map_or_else(unknown, |condition| {
-        let verdict = match condition.status.as_str() {
-            "True" => Verdict::True,
-            "False" => Verdict::False,
-            _ => Verdict::Unknown,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        api::{IdentitySecret, ServiceIdentity, ServiceIdentitySpec, Window},
+        identity::{
+            intent::parse,
+            renewal::second,
+            world::{Memory, NamespaceView, Progress},
+        },
+    };
+
+    fn intent() -> Intent {
+        let spec = ServiceIdentitySpec {
+            trust_domain: "prod".to_owned(),
+            service_account_name: "api".to_owned(),
+            services: Vec::new(),
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            ttl: None,
+            key: None,
+            renew_before: None,
+            secret: IdentitySecret {
+                name: "api-tls".to_owned(),
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+                deletion_policy: None,
+            },
+            suspend: None,
         };
-        let reason = Reason::ALL
-            .iter()
-            .find(|reason| format!("{reason:?}") == condition.reason)
-            .copied()
-            .unwrap_or(Reason::Pending);
-        Finding::new(kind, verdict, reason, condition.message.clone())
-    })
+        let mut object = ServiceIdentity::new("api", spec);
+        object.metadata.namespace = Some("pay".to_owned());
+        object.metadata.uid = Some("uid".to_owned());
+        object.metadata.generation = Some(1);
+        parse(&object).unwrap()
+    }
+
+    /// A world in which `leaf` is stored, and this was obtained.
+    fn world(leaf: &Leaf, progress: Progress) -> World {
+        let stored = Stored {
+            resource_version: "7".to_owned(),
+            owner_uid: Some("uid".to_owned()),
+            type_: "kubernetes.io/tls".to_owned(),
+            immutable: false,
+            leaf: Some(leaf.clone()),
+            key: Some(leaf.spki.clone()),
+            trusted: true,
+            rendering: None,
+            answered_request: None,
+            data: BTreeMap::new(),
+        };
+        World {
+            account_exists: true,
+            namespace: NamespaceView::default(),
+            services: BTreeMap::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            domain: DomainView::NotReady,
+            issuer_in_doubt: false,
+            claimed_by: None,
+            fenced: true,
+            target: TargetView::Present(Box::new(stored)),
+            target_read_at: second(0),
+            memory: Memory::default(),
+            progress,
+        }
+    }
+
+    /// The counts of both windows, zero where there is none.
+    fn counts(leaf: &Leaf, progress: Progress, previous: &ServiceIdentityStatus) -> [i32; 2] {
+        let settled = Settled { outcome: Outcome::Steady, due: None, wake: None, carry: None };
+        let status = report(&intent(), &world(leaf, progress), &settled, previous, leaf.not_before);
+        [Window::TenMinutes, Window::Day]
+            .map(|window| status.issues.iter().find(|one| one.window == window).map_or(0, |one| one.count))
+    }
+
+    #[test]
+    fn a_signature_is_counted_once_whenever_it_is_found_to_be_stored() {
+        let (leaf, nothing) = (Leaf::test("a1"), ServiceIdentityStatus::default());
+        let bought = Progress { bought: Some(leaf.serial.clone()), ..Progress::default() };
+        assert_eq!(counts(&leaf, Progress { signed: 1, ..bought.clone() }, &nothing), [1, 1], "bought and stored now");
+        assert_eq!(counts(&leaf, Progress::default(), &nothing), [1, 1], "stored by a process that died");
+        assert_eq!(counts(&leaf, bought, &nothing), [0, 0], "counted when it was bought, its write was lost");
+        let told = ServiceIdentityStatus { serial: Some(leaf.serial.to_string()), ..nothing };
+        assert_eq!(counts(&leaf, Progress::default(), &told), [0, 0], "nothing new");
+    }
+
+    #[test]
+    fn a_renewal_that_was_due_and_is_stored_counts_in_the_ten_minutes_alone() {
+        let (old, new) = (Leaf::test("a1"), Leaf::test("a2"));
+        let told = |renew_at| ServiceIdentityStatus {
+            serial: Some(old.serial.to_string()),
+            renew_at: Some(Time(renew_at)),
+            ..ServiceIdentityStatus::default()
+        };
+        let bought = |leaf: &Leaf| Progress { signed: 1, bought: Some(leaf.serial.clone()), ..Progress::default() };
+        let (due, early) = (told(new.not_before), told(new.not_after));
+        assert_eq!(counts(&new, bought(&new), &due), [1, 0], "due and stored");
+        assert_eq!(counts(&new, bought(&new), &early), [1, 1], "before its time");
+        assert_eq!(counts(&old, bought(&new), &due), [1, 1], "due, and not stored");
+    }
 }

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::{
     api::{IssueWindow, KeySpec, LastFailure},
-    fault::Failure,
+    fault::{Class, Failure},
     identity::{gates::Hold, queue::Urgency, triggers::Trigger},
     value::{
         domain::Domain,
         secret_data::SecretBytes,
-        x509::{Leaf, Names, SpkiHash},
+        x509::{Leaf, Names, Serial, SpkiHash},
     },
 };
 
@@ -125,6 +125,11 @@ pub struct Stored {
 }
 
 /// What the status remembers between passes.
+///
+/// A status that could not be written is remembered all the same: until a write is confirmed the process goes on from
+/// the status that it meant to write, here and as the previous one of the report, but for the conditions: their times
+/// are those that the server has. Otherwise an API server that refuses statuses would make it forget signatures and
+/// back-offs, and ask the issuer again every few seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     /// Signatures by window.
@@ -142,10 +147,32 @@ pub struct Progress {
     pub key: Option<KeyMaterial>,
     /// The issuer's answer for that key.
     pub answer: Option<Answer>,
-    /// Signatures bought in this pass.
+    /// Signatures bought in this pass, or in earlier ones that could not see what became of them.
     pub signed: i32,
+    /// The serial number of the last answer, which the guard against storms has counted or will count in this pass.
+    pub bought: Option<Serial>,
+    /// The answer was to be written before, and nobody knew what became of it.
+    pub tried: bool,
     /// The effect that failed, which ends the pass.
     pub failure: Option<Failure>,
+}
+
+impl Progress {
+    /// What is left of it when the spec has changed: nothing may be stored any more, but what was bought stays bought.
+    #[must_use]
+    pub fn for_another_spec(self) -> Self {
+        Self { bought: self.bought, signed: self.signed, ..Self::default() }
+    }
+}
+
+impl World {
+    /// Whether the Secret could not be looked at, or nobody knows what became of its last write.
+    ///
+    /// It must not be spoken of then, and the next look comes soon. Nor may a status be written that was meant to be
+    /// written before: it may have ceased to be true.
+    pub fn is_blind(&self) -> bool {
+        matches!(&self.target, TargetView::Unread(why) if why.class != Class::Waiting)
+    }
 }
 
 /// A key pair and its signing request.
@@ -296,13 +323,23 @@ pub fn absorb(mut world: World, reply: Reply) -> World {
             world.progress.answer = None;
         }
         Reply::Issued(answer) => {
+            world.progress.bought = Some(answer.leaf.serial.clone());
             world.progress.answer = Some(answer);
+            world.progress.tried = false;
             world.progress.signed = world.progress.signed.saturating_add(1);
         }
         Reply::Written(stored) => {
             world.target = TargetView::Present(stored);
             world.progress.key = None;
             world.progress.answer = None;
+        }
+        // Once there is an answer only its write can fail, and it may have been done all the same: look again before
+        // anything is said. If it fails once more there is something to say.
+        Reply::Failed(failure)
+            if failure.class == Class::Unavailable && world.progress.answer.is_some() && !world.progress.tried =>
+        {
+            world.progress.tried = true;
+            world.target = TargetView::Unread(failure);
         }
         Reply::Failed(failure) => world.progress.failure = Some(failure),
     }

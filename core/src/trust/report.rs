@@ -20,6 +20,9 @@ use crate::{
 };
 
 /// The status after a pass.
+///
+/// To be written with the version of the object it was decided on: what is built on an old copy does not know what was
+/// pinned since, and would erase it.
 pub fn report(
     intent: &Intent,
     world: &World,

@@ -208,6 +208,9 @@ pub struct PkiIssuer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Make an authority and create its Secret; it must not exist.
+    ///
+    /// The status, read live, must still name the authorities that this decision knew: of an old copy of it, and a
+    /// Secret that was lost since, a second root would be made.
     MakeAuthority {
         /// Number of the authority.
         number: u32,

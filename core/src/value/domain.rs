@@ -242,7 +242,7 @@ pub fn trust(status: &TrustDomainStatus) -> Option<Roots> {
 }
 
 fn is_ready(status: &TrustDomainStatus) -> bool {
-    let (ready, holds) = (format!("{:?}", ConditionType::Ready), format!("{:?}", Verdict::True));
+    let (ready, holds) = (ConditionType::Ready.name(), Verdict::True.name());
     status.conditions.iter().any(|condition| condition.type_ == ready && condition.status == holds)
 }
 

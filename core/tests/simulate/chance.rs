@@ -30,11 +30,26 @@ pub enum Effects {
     WriteSecret,
     /// The apply of the status.
     WriteStatus,
+    /// The read of the Secret with the domain's own authority.
+    ReadAuthority,
+    /// The creation of that Secret.
+    MakeAuthority,
+    /// The apply of the domain's status.
+    WriteTrustStatus,
 }
 
 impl Effects {
     /// Every call.
-    pub const ALL: [Self; 5] = [Self::Read, Self::MakeKey, Self::Sign, Self::WriteSecret, Self::WriteStatus];
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::MakeKey,
+        Self::Sign,
+        Self::WriteSecret,
+        Self::WriteStatus,
+        Self::ReadAuthority,
+        Self::MakeAuthority,
+        Self::WriteTrustStatus,
+    ];
 }
 
 /// What goes wrong with one call.
@@ -58,6 +73,11 @@ impl Fault {
 }
 
 impl Chance {
+    /// Another stream of the same seed, so that what it decides leaves the first as it is.
+    pub fn second(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ 0x2545_f491_4f6c_dd1d, faults: true }
+    }
+
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), faults: true }
@@ -101,7 +121,7 @@ pub struct Tally {
 }
 
 /// Gates that a run must have closed.
-const GATES: [Reason; 17] = [
+const GATES: [Reason; 25] = [
     Reason::Suspended,
     Reason::NamespaceTerminating,
     Reason::TrustDomainNotFound,
@@ -119,14 +139,23 @@ const GATES: [Reason; 17] = [
     Reason::AnswerRejected,
     Reason::LoginFailed,
     Reason::IssuerUnavailable,
+    Reason::TargetClaimed,
+    Reason::AccessDenied,
+    Reason::IssuerNotUsable,
+    Reason::RenewalNotLater,
+    Reason::Throttled,
+    Reason::AuthorityLost,
+    Reason::PermissionMissing,
+    Reason::ApiServerUnavailable,
 ];
 
 /// Triggers that a run must have fired.
-const TRIGGERS: [Trigger; 8] = [
+const TRIGGERS: [Trigger; 9] = [
     Trigger::SecretMissing,
     Trigger::KeyMismatch,
     Trigger::NamesChanged,
     Trigger::KeyPolicyChanged,
+    Trigger::IssuerChanged,
     Trigger::Expired,
     Trigger::RenewalDue,
     Trigger::RequestedNow,
@@ -146,11 +175,15 @@ impl Tally {
 
     /// Counts how a pass ended.
     pub fn settled(&mut self, settled: &Settled) {
-        let reason = match &settled.outcome {
-            Outcome::Steady => return,
-            Outcome::Held(hold) => hold.failure.reason,
-            Outcome::Failed { failure, .. } => failure.reason,
-        };
+        match &settled.outcome {
+            Outcome::Steady => {}
+            Outcome::Held(hold) => self.stopped(hold.failure.reason),
+            Outcome::Failed { failure, .. } => self.stopped(failure.reason),
+        }
+    }
+
+    /// Counts a pass that did not reach its goal.
+    pub fn stopped(&mut self, reason: Reason) {
         *self.gates.entry(reason).or_default() += 1;
     }
 

@@ -156,7 +156,7 @@ pub enum Event {
 impl History {
     /// A run in which nothing happened yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, objects: Vec::new(), entries: Vec::new() }
+        Self { settings, objects: Vec::with_capacity(16), entries: Vec::with_capacity(512) }
     }
 
     /// The id of an object, entered on first use.

@@ -1,8 +1,9 @@
 //! The simulator: the operator's decisions against model servers, and an independent judge of what
 //! came of it.
 //!
-//! `cargo xtask test` runs the first 7,000 schedules; beyond them two rare findings are open (seeds 7474 and 8212); `COUNTERSIGN_SCHEDULES` runs another number, and
-//! `COUNTERSIGN_SEED=N` replays one and prints its history.
+//! A run of all the schedules takes about a minute in release mode; `COUNTERSIGN_SCHEDULES` runs another number, and
+//! `COUNTERSIGN_SEED=N` replays one and prints its history (`COUNTERSIGN_ROOT_SEED=N` one of a domain that signs by
+//! itself).
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +23,7 @@ mod chance;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
+mod embedded;
 mod history;
 mod model;
 mod mutants;
@@ -32,12 +34,24 @@ mod words;
 use std::{collections::BTreeMap, time::Instant};
 
 use chance::Tally;
-use mutants::Mutant;
+use history::{Actor, Event, Outcome};
+use mutants::{Mutant, RootMutant};
+use schedule::Ended;
 
 /// Schedules of a run that was not told another number.
-const SCHEDULES: u64 = 7_000;
+const SCHEDULES: u64 = 100_000;
+/// Of the schedules, one in so many is one of a domain that signs by itself.
+const ROOTS: u64 = 8;
+/// One schedule in so many is also held against an undisturbed run.
+const COMPARED: u64 = 4;
 /// Schedules within which a mutant must be caught.
-const PATIENCE: u64 = 4_000;
+const PATIENCE: u64 = 30_000;
+/// Seeds that once broke a promise; each is kept for what it found.
+const ONCE_BROKEN: &[(u64, &str)] = &[
+    (7_474, "a signature was counted when it was bought, and again when its lost write was found"),
+    (8_212, "statuses that could not be written took signatures and back-offs with them"),
+    (11_156, "as 7474, under a spec that changed between the two"),
+];
 
 #[expect(clippy::disallowed_methods, reason = "a test is told its seed by the environment")]
 fn told(name: &str) -> Option<u64> {
@@ -47,7 +61,10 @@ fn told(name: &str) -> Option<u64> {
 #[test]
 fn no_schedule_breaks_a_promise() {
     if let Some(seed) = told("COUNTERSIGN_SEED") {
-        return replay(seed);
+        return replay(&mut schedule::run(seed, Mutant::None, &mut Tally::default()));
+    }
+    if let Some(seed) = told("COUNTERSIGN_ROOT_SEED") {
+        return replay(&mut embedded::run(seed, RootMutant::None, &mut Tally::default()));
     }
     let schedules = told("COUNTERSIGN_SCHEDULES").unwrap_or(SCHEDULES);
     let started = Instant::now();
@@ -59,16 +76,15 @@ fn no_schedule_breaks_a_promise() {
     }
     let rate = f64::from(u32::try_from(schedules).unwrap()) / started.elapsed().as_secs_f64();
     for ((invariant, why), seeds) in &found.broken {
-        println!("{invariant}: {why}: {} schedules, the first with COUNTERSIGN_SEED={}", seeds.len(), seeds[0]);
+        println!("{invariant}: {why}: {} schedules, the first with {}", seeds.len(), seeds[0]);
     }
     let violations: usize = found.broken.values().map(Vec::len).sum();
     let (table, never) = found.tally.report();
-    let judged = &found.judged;
-    println!(
-        "{schedules} schedules, {rate:.0} a second, {violations} violations\n{table}\njudged (every 64th): {judged:?}"
-    );
+    let Survey { judged, compared, .. } = &found;
+    println!("{schedules} schedules, {rate:.0} a second, {compared} against undisturbed ones, {violations} violations");
+    println!("{table}\njudged (every 64th): {judged:?}");
     assert!(found.broken.is_empty(), "promises were broken; replay a seed as listed above");
-    assert!(never.is_empty(), "never hit: {never:?}");
+    assert!(schedules < SCHEDULES || never.is_empty(), "never hit: {never:?}");
 }
 
 /// What some schedules showed.
@@ -76,7 +92,8 @@ fn no_schedule_breaks_a_promise() {
 struct Survey {
     tally: Tally,
     judged: BTreeMap<checker::Invariant, usize>,
-    broken: BTreeMap<(String, String), Vec<u64>>,
+    broken: BTreeMap<(String, String), Vec<String>>,
+    compared: usize,
 }
 
 impl Survey {
@@ -84,49 +101,98 @@ impl Survey {
         self.tally.merge(other.tally);
         other.judged.into_iter().for_each(|(invariant, times)| *self.judged.entry(invariant).or_insert(0) += times);
         other.broken.into_iter().for_each(|(kind, seeds)| self.broken.entry(kind).or_default().extend(seeds));
+        self.compared += other.compared;
+    }
+
+    fn take(&mut self, seed: u64, name: &str, ended: &Ended, violations: &[checker::Violation]) {
+        let worst = violations.first().map(|violation| (format!("{:?}", violation.invariant), violation.why.clone()));
+        if let Some(kind) = worst.or_else(|| ended.unsettled.clone().map(|why| ("unsettled".to_owned(), why))) {
+            self.broken.entry(kind).or_default().push(format!("{name}={seed}"));
+        }
+        if seed % 64 < 2 {
+            for (invariant, times) in checker::exercised(&ended.history) {
+                *self.judged.entry(invariant).or_insert(0) += times;
+            }
+        }
     }
 }
 
 /// Every second schedule, from `first`.
 fn survey(first: u64, schedules: u64) -> Survey {
     let mut found = Survey::default();
-    for seed in (first..schedules).step_by(2) {
-        let ended = schedule::run(seed, Mutant::None, &mut found.tally);
+    let roots = schedules / ROOTS;
+    for seed in (first..schedules - roots).step_by(2) {
+        let mut ended = schedule::run(seed, Mutant::None, &mut found.tally);
+        let mut violations = checker::check(&ended.history);
+        if seed / 2 % COMPARED == 0 && violations.is_empty() && ended.unsettled.is_none() {
+            violations = against_undisturbed(&mut ended);
+            found.compared += 1;
+        }
+        found.take(seed, "COUNTERSIGN_SEED", &ended, &violations);
+    }
+    for seed in (first..roots).step_by(2) {
+        let ended = embedded::run(seed, RootMutant::None, &mut found.tally);
         let violations = checker::check(&ended.history);
-        let worst = violations.first().map(|violation| (format!("{:?}", violation.invariant), violation.why.clone()));
-        if let Some(kind) = worst.or_else(|| ended.unsettled.map(|why| ("unsettled".to_owned(), why))) {
-            found.broken.entry(kind).or_default().push(seed);
-        }
-        if seed % 64 < 2 {
-            for (invariant, times) in checker::exercised(&ended.history) {
-                *found.judged.entry(invariant).or_insert(0) += times;
-            }
-        }
+        found.take(seed, "COUNTERSIGN_ROOT_SEED", &ended, &violations);
     }
     found
 }
 
-fn replay(seed: u64) {
-    let ended = schedule::run(seed, Mutant::None, &mut Tally::default());
+/// How the end differs from what the same wishes come to when nothing is in the way (I-17, I-18).
+fn against_undisturbed(ended: &mut Ended) -> Vec<checker::Violation> {
+    // What others deleted we create again.
+    let taken = ended.history.entries.iter().filter_map(|entry| match (&entry.event, entry.actor) {
+        (Event::Kube(request), Actor::User | Actor::Cluster) if request.outcome == Outcome::Deleted => {
+            Some(request.object)
+        }
+        _ => None,
+    });
+    ended.history.settings.permitted_extras = taken.collect();
+    checker::end_state_equal(&schedule::undisturbed(ended), &ended.history)
+}
+
+fn replay(ended: &mut Ended) {
     for entry in &ended.history.entries {
         println!("{:>5} {:>9} {:?} {:?}", entry.ordinal, entry.at, entry.actor, entry.event);
     }
-    let violations = checker::check(&ended.history);
+    let mut violations = checker::check(&ended.history);
+    if violations.is_empty() && !ended.wishes.is_empty() {
+        violations = against_undisturbed(ended);
+    }
     assert!(violations.is_empty() && ended.unsettled.is_none(), "{violations:?} {:?}", ended.unsettled);
+}
+
+#[test]
+fn what_was_found_once_stays_repaired() {
+    for (seed, found) in ONCE_BROKEN {
+        let ended = schedule::run(*seed, Mutant::None, &mut Tally::default());
+        assert_eq!(checker::check(&ended.history), Vec::new(), "seed {seed}: {found}");
+        assert_eq!(ended.unsettled, None, "seed {seed}: {found}");
+    }
 }
 
 #[test]
 fn every_mutant_is_caught_by_its_invariant() {
     let mut escaped = Vec::new();
-    for (mutant, invariant) in Mutant::ALL {
-        let caught = (0..PATIENCE).find(|seed| {
-            let ended = schedule::run(*seed, *mutant, &mut Tally::default());
-            checker::check(&ended.history).iter().any(|violation| violation.invariant == *invariant)
+    let mut hunt = |mutant: String, invariant, run: &dyn Fn(u64) -> Ended| {
+        let caught = (schedule::LATER..schedule::LATER + PATIENCE).find(|seed| {
+            let mut ended = run(*seed);
+            let mut violations = checker::check(&ended.history);
+            if invariant == checker::Invariant::I17 {
+                violations.extend(against_undisturbed(&mut ended));
+            }
+            violations.iter().any(|violation| violation.invariant == invariant)
         });
         match caught {
-            Some(seed) => println!("{mutant:?} is caught by {invariant:?} at seed {seed}"),
+            Some(seed) => println!("{mutant} is caught by {invariant:?} at seed {seed}"),
             None => escaped.push((mutant, invariant)),
         }
+    };
+    for (mutant, invariant) in Mutant::ALL {
+        hunt(format!("{mutant:?}"), *invariant, &|seed| schedule::run(seed, *mutant, &mut Tally::default()));
+    }
+    for (mutant, invariant) in RootMutant::ALL {
+        hunt(format!("{mutant:?}"), *invariant, &|seed| embedded::run(seed, *mutant, &mut Tally::default()));
     }
     assert!(escaped.is_empty(), "not caught: {escaped:?}");
 }

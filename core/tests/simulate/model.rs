@@ -2,12 +2,15 @@
 //! that signs, and the environment a person can change. Everything that happens is written into the
 //! history; nothing here decides for the operator.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use countersign_core::{
-    api::{DeletionPolicy, KeyAlgorithm, KeySpec, ServiceIdentity},
-    identity::world::SignRequest,
-    value::x509::{KeyKind, Leaf, Names, SpkiHash},
+    api::{DeletionPolicy, KeyAlgorithm, KeySpec, ServiceIdentity, ServiceIdentityStatus},
+    identity::{
+        intent::{self, Intent},
+        world::SignRequest,
+    },
+    value::x509::{Fingerprint, KeyKind, Leaf, Names, Serial, SpkiHash},
 };
 use jiff::Timestamp;
 
@@ -40,6 +43,42 @@ pub struct SecretState {
     pub rendering: Option<String>,
     /// Annotation of the request it answered.
     pub answered: Option<String>,
+    /// The same as the history tells it.
+    pub told: Arc<Stored>,
+}
+
+impl SecretState {
+    /// The same, told anew; to be called after every change.
+    pub fn tell(mut self, model: &Model) -> Self {
+        self.told = Arc::new(model.told(&self));
+        self
+    }
+}
+
+/// A ServiceIdentity at one version: what a watch hands out. Cheap to copy, because most passes change nothing.
+#[derive(Clone)]
+pub struct Version {
+    /// The object as a person wrote it; its status is kept beside it.
+    pub object: Rc<ServiceIdentity>,
+    /// Its spec, parsed.
+    pub intent: Rc<Intent>,
+    /// Its status.
+    pub status: Rc<ServiceIdentityStatus>,
+    /// Its `resourceVersion`.
+    pub at: u64,
+}
+
+impl Version {
+    /// What a person wrote, with the status it had before.
+    pub fn written(object: ServiceIdentity, status: Rc<ServiceIdentityStatus>, at: u64) -> Self {
+        let intent = Rc::new(intent::parse(&object).unwrap());
+        Self { object: Rc::new(object), intent, status, at }
+    }
+
+    /// Its UID.
+    pub fn uid(&self) -> Uid {
+        uid_number(&self.intent.uid)
+    }
 }
 
 /// One identity and its target.
@@ -49,11 +88,11 @@ pub struct IdentitySlot {
     /// Id of the target.
     pub target: ObjectId,
     /// The object, while it exists.
-    pub identity: Option<ServiceIdentity>,
-    /// Version of the object.
-    pub version: u64,
+    pub identity: Option<Version>,
     /// The target, while it exists.
     pub secret: Option<SecretState>,
+    /// An older identity names the same target.
+    pub claimed: bool,
 }
 
 /// How the model Vault answers.
@@ -65,6 +104,19 @@ pub enum VaultMode {
     Cut,
     /// With this status only.
     Answers(u16),
+    /// Tokens live, but none may sign.
+    Forbids,
+}
+
+/// How far a domain has got from one authority to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rotation {
+    /// The first signs, and it alone is trusted.
+    First,
+    /// The first signs, both are trusted.
+    Both,
+    /// The second signs, both are trusted.
+    Second,
 }
 
 /// The environment.
@@ -97,12 +149,14 @@ pub struct Model {
     pub tokens_valid_since: i64,
     /// The next signature is doctored like this.
     pub doctor: Option<history::Doctoring>,
-    /// Roots of the domain, as text.
-    pub roots: String,
+    /// How far the domain has got from its first authority to its second.
+    pub rotation: Rotation,
     /// Every leaf ever signed, by the text of its chain.
     pub leaves: HashMap<String, (Leaf, Arc<history::Leaf>)>,
-    /// What kind of key each label names.
-    pub keys: HashMap<String, KeySpec>,
+    /// What each label of a key names.
+    pub keys: HashMap<String, (KeySpec, SpkiHash)>,
+    /// What every leaf of each authority has in common.
+    pub templates: [Leaf; 2],
     /// Ids in the history.
     pub ids: Ids,
 }
@@ -122,6 +176,12 @@ pub struct Ids {
 
 /// The authority of the domain.
 pub const AUTHORITY: history::AuthorityId = history::AuthorityId(1);
+/// The authority that may follow it.
+pub const SUCCESSOR: history::AuthorityId = history::AuthorityId(2);
+/// The key identifiers of the two.
+pub const AUTHORITY_KEY: &[u8] = b"authority";
+/// See [`AUTHORITY_KEY`].
+pub const SUCCESSOR_KEY: &[u8] = b"successor";
 /// The address of the connection.
 pub const ADDRESS: &str = "https://vault.infra.svc:8200";
 /// The namespace of the identities.
@@ -151,8 +211,13 @@ impl Model {
     /// The label of a new key.
     pub fn new_key(&mut self, spec: KeySpec) -> String {
         let label = format!("key-{}", self.fresh());
-        self.keys.insert(label.clone(), spec);
+        self.keys.insert(label.clone(), (spec, SpkiHash::of(label.as_bytes())));
         label
+    }
+
+    /// The public half of the key a label names, whoever made it.
+    pub fn public_half(&self, label: &str) -> SpkiHash {
+        self.keys.get(label).map_or_else(|| SpkiHash::of(label.as_bytes()), |(_, spki)| spki.clone())
     }
 
     /// Signs a key for names, as the domain's authority, and remembers the leaf under its chain text.
@@ -160,8 +225,11 @@ impl Model {
         let serial = self.fresh();
         let mut octets = vec![0x5a; 8];
         octets.extend(serial.to_be_bytes());
-        let authority = Leaf::test_authority("authority");
-        let mut leaf = Leaf::test(key).keyed(key).named(names.clone()).numbered(&octets).issued_by(&authority);
+        let mut leaf = self.templates[usize::from(self.rotation == Rotation::Second)].clone();
+        leaf.fingerprint = Fingerprint::of(&octets);
+        leaf.serial = Serial::from_octets(&octets);
+        leaf.spki = self.public_half(key);
+        leaf.names = names.clone();
         leaf.key = core_key_kind(spec);
         leaf = leaf.valid(time(self.now - 300), time(self.now + ttl.min(self.max_ttl)));
         self.remember(format!("chain-{serial}"), leaf, serial, true)
@@ -171,7 +239,7 @@ impl Model {
     pub fn answer(&self) -> history::VaultAnswer {
         match self.vault {
             // A 404 speaks of the issuer alone; the server is well.
-            VaultMode::Up | VaultMode::Answers(404) => history::VaultAnswer::Fine,
+            VaultMode::Up | VaultMode::Forbids | VaultMode::Answers(404) => history::VaultAnswer::Fine,
             VaultMode::Cut => history::VaultAnswer::Unreached,
             VaultMode::Answers(code) => history::VaultAnswer::Status(code),
         }
@@ -179,7 +247,7 @@ impl Model {
 
     /// Signs a request, honestly or not.
     pub fn answer_for(&mut self, request: &SignRequest, how: Option<Doctoring>) -> (Leaf, Arc<history::Leaf>, String) {
-        let spec = self.keys[&request.csr];
+        let (spec, _) = self.keys[&request.csr];
         let chain = self.sign(&request.csr, spec, &request.names, request.ttl);
         let (mut leaf, _) = self.leaves[&chain].clone();
         let serial = self.next;
@@ -214,7 +282,11 @@ impl Model {
             not_before: leaf.not_before.as_second(),
             not_after: leaf.not_after.as_second(),
             serial: history::Serial(serial),
-            authority: if verifies { AUTHORITY } else { history::AuthorityId(99) },
+            authority: match leaf.authority_key_id.as_deref() {
+                _ if !verifies => history::AuthorityId(99),
+                Some(key_id) if key_id == SUCCESSOR_KEY => SUCCESSOR,
+                _ => AUTHORITY,
+            },
             is_ca: leaf.is_ca,
             verifies,
         };
@@ -230,7 +302,7 @@ impl Model {
             owner_uid: secret.owner.as_deref().map(uid_number),
             owner_reference: secret.owned_by_reference.then(|| secret.owner.as_deref().map(uid_number)).flatten(),
             content: Content {
-                tls_key: (!secret.key.is_empty()).then(|| key_pair(&SpkiHash::of(secret.key.as_bytes()))),
+                tls_key: (!secret.key.is_empty()).then(|| key_pair(&self.public_half(&secret.key))),
                 tls_crt: self.leaves.get(&secret.chain).map(|(_, facts)| facts.clone()),
                 ca_crt: secret
                     .roots
@@ -246,7 +318,7 @@ impl Model {
     /// What the history calls the spec of an identity.
     pub fn spec(&self, slot: usize) -> history::IdentitySpec {
         let slot = &self.slots[slot];
-        let spec = &slot.identity.as_ref().unwrap().spec;
+        let spec = &slot.identity.as_ref().unwrap().object.spec;
         history::IdentitySpec {
             trust_domain: self.ids.domain,
             service_account: self.ids.account,

@@ -3,16 +3,16 @@
 use crate::checker::Invariant;
 
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident => $caught:ident),+ $(,)?) => {
-        /// How the operator is broken.
+    ($(#[doc = $about:literal])+ $mutant:ident: $($(#[doc = $doc:literal])+ $name:ident => $caught:ident),+ $(,)?) => {
+        $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Mutant {
+        pub enum $mutant {
             /// Not at all.
             None,
             $($(#[doc = $doc])+ $name),+
         }
 
-        impl Mutant {
+        impl $mutant {
             /// Every way, and the invariant that catches it.
             pub const ALL: &'static [(Self, Invariant)] = &[$((Self::$name, Invariant::$caught)),+];
         }
@@ -20,6 +20,8 @@ macro_rules! mutants {
 }
 
 mutants! {
+    /// How the shell of identities is broken.
+    Mutant:
     /// Certificate first, key in a second write.
     TwoWrites => I01,
     /// The issuer's answer is stored as it comes.
@@ -42,4 +44,21 @@ mutants! {
     RedirectsFollowed => I09,
     /// An outage counts as a failure of the object.
     OutageCounts => OutageIsNoAttempt,
+    /// What a status that could not be written would have remembered is forgotten.
+    UnwrittenIsForgotten => StormGuard,
+    /// The owner reference is left out.
+    OwnerForgotten => I17,
+    /// It is not looked whether an older identity names the same Secret.
+    ClaimIgnored => GatesFirst,
+}
+
+mutants! {
+    /// How the shell of a domain that signs by itself is broken.
+    RootMutant:
+    /// A Secret that cannot be read makes room for a new root.
+    WhenUnreadable => N7,
+    /// A Secret that is gone is taken for one that never was.
+    WhenLost => N7,
+    /// The status is believed as the watch tells it, and written without the version that was read.
+    OfStaleStatus => N7,
 }

@@ -5,14 +5,16 @@
 //! breaker, the leader's fence. What stands here is the shell, with a fault before, in and after
 //! every call, and the mutants that show that the checker bites.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use countersign_core::{
-    api::{Reason, ServiceIdentity, ServiceIdentityStatus},
+    api::{Reason, ServiceIdentityStatus},
     connection::breaker::{Breaker, Outcome as CallOutcome, Permit},
     fault::{Class, Failure},
     identity::{
-        Identity, intent, report,
+        Identity,
+        decide::next_boundary,
+        intent, report,
         world::{
             Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite,
             ServiceView, Settled, SignRequest, Stored, TargetView, World,
@@ -20,7 +22,7 @@ use countersign_core::{
     },
     leader::{Timing, fence},
     next::{MAX_EFFECTS, Machine, Next},
-    value::{domain::Domain, secret_data::SecretBytes, x509::SpkiHash},
+    value::{domain::Domain, secret_data::SecretBytes, x509::Leaf},
 };
 
 use crate::{
@@ -30,7 +32,10 @@ use crate::{
         SignEndpoint, SignPath, Signature, Sink, StatusWrite, Text, TextLine, VaultAnswer, VaultCall, VaultRequest,
         Verb,
     },
-    model::{ADDRESS, FOREIGN_TEXT, Model, SecretState, VaultMode, key_pair, serial_number, time, uid_number},
+    model::{
+        ADDRESS, FOREIGN_TEXT, Model, Rotation, SecretState, VaultMode, Version, key_pair, serial_number, time,
+        uid_number,
+    },
     mutants::Mutant,
 };
 
@@ -38,6 +43,8 @@ use crate::{
 const TOKEN_LIFE: i64 = 3_600;
 /// How often drift is looked for; longer than in production, or a run would mostly be looking.
 const DRIFT: i64 = 4 * 3_600;
+/// How often a closed gate is looked at whose opening a watch would tell; every ten minutes in production.
+const WAITING: i64 = 2 * 3_600;
 /// After a refused login the next waits this long.
 const LOGIN_PAUSE: i64 = 30;
 
@@ -54,10 +61,13 @@ pub struct Operator {
     /// Its clock minus the servers'.
     pub skew: i64,
     /// Its copy of each identity, with the version; the watch may hold back newer ones.
-    pub cache: Vec<Option<(ServiceIdentity, u64)>>,
+    pub cache: Vec<Option<Version>>,
     /// When it looks at each identity again by itself.
     pub wake: Vec<Option<i64>>,
     wrote: Vec<u64>,
+    /// The status of each identity that it meant to write and that is not known to be stored.
+    unwritten: Vec<Option<(String, Rc<ServiceIdentityStatus>)>>,
+    worlds: Vec<Option<Observed>>,
     carried: Vec<Option<Carried>>,
     transient: Vec<u32>,
     token: Option<Token>,
@@ -74,6 +84,14 @@ struct Carried {
     progress: Progress,
 }
 
+/// What a process saw last, so that what did not change since need not be built again.
+struct Observed {
+    intent: Option<Rc<intent::Intent>>,
+    status: Rc<ServiceIdentityStatus>,
+    domain: (bool, bool, Rotation),
+    world: World,
+}
+
 #[derive(Clone, Copy)]
 struct Token {
     born: i64,
@@ -82,14 +100,16 @@ struct Token {
 
 /// What a pass may use besides the model.
 pub struct Surroundings<'a> {
-    /// The domain as it can sign.
-    pub domain: &'a Domain,
+    /// The domain as it can sign, at each stage of its rotation.
+    pub domains: &'a [Domain; 3],
     /// Draws faults.
     pub chance: &'a mut Chance,
     /// Counts what was hit.
     pub tally: &'a mut Tally,
     /// How the shell is broken, if it is.
     pub mutant: Mutant,
+    /// Closed gates are left to the watches for longer than in production.
+    pub patient: bool,
 }
 
 impl Operator {
@@ -102,6 +122,8 @@ impl Operator {
             cache: vec![None; identities],
             wake: vec![None; identities],
             wrote: vec![0; identities],
+            unwritten: vec![None; identities],
+            worlds: (0..identities).map(|_| None).collect(),
             carried: vec![None; identities],
             transient: vec![0; identities],
             token: None,
@@ -131,20 +153,28 @@ impl Operator {
     /// [`Crashed`] when the process died in it.
     pub fn pass(&mut self, slot: usize, model: &mut Model, around: &mut Surroundings<'_>) -> Result<(), Crashed> {
         self.wake[slot] = None;
-        let Some((object, version)) = self.cache[slot].clone() else { return Ok(()) };
-        if version < self.wrote[slot] {
+        let Some(version) = self.cache[slot].clone() else { return Ok(()) };
+        if version.at < self.wrote[slot] {
             self.wake[slot] = Some(model.now + 1);
             return Ok(());
         }
-        let previous = object.status.clone().unwrap_or_default();
-        let intent = intent::parse(&object).unwrap();
+        let intent = &*version.intent;
         if intent.deleting {
             return Ok(());
         }
-        let mut world = self.observe(slot, &intent, &previous, model, around)?;
+        let stored = version.status.clone();
+        self.unwritten[slot].take_if(|(uid, status)| *uid != intent.uid || **status == *stored);
+        let previous = self.unwritten[slot].as_ref().map_or_else(
+            || stored.clone(),
+            |(_, meant)| {
+                // The times of conditions are those that the server has.
+                Rc::new(ServiceIdentityStatus { conditions: stored.conditions.clone(), ..(**meant).clone() })
+            },
+        );
+        let mut world = self.observe(slot, &version, &previous, model, around)?;
         for _ in 0..=MAX_EFFECTS {
             let now = time(model.now + self.skew);
-            match Identity::decide(&intent, &world, now) {
+            match Identity::decide(intent, &world, now) {
                 Next::Do(effect) => {
                     if let Effect::WriteSecret(write) = &effect {
                         around.tally.trigger(write.trigger);
@@ -154,13 +184,23 @@ impl Operator {
                 }
                 Next::Settle(settled) => {
                     around.tally.settled(&settled);
-                    let status = report::report(&intent, &world, &settled, &previous, now);
-                    self.remember(slot, &intent, &settled, model.now);
-                    let wake = settled.wake.map(|wake| (wake.as_second() - self.skew).max(model.now + 1));
+                    let status = report::report(intent, &world, &settled, &previous, now);
+                    self.remember(slot, intent, &settled, model.now);
+                    let wake = if around.patient && is_watched(&settled) {
+                        let wait = Some(time(now.as_second() + WAITING));
+                        wait.min(stored_leaf(&world).and_then(|leaf| next_boundary(intent, leaf, now)).or(wait))
+                    } else {
+                        settled.wake
+                    };
+                    let wake = wake.map(|wake| (wake.as_second() - self.skew).max(model.now + 1));
                     self.wake[slot] = Some(wake.unwrap_or(i64::MAX).min(model.now + DRIFT));
-                    if status != previous || around.mutant == Mutant::StatusEachPass {
-                        return self.write_status(slot, &object, &status, model, around);
+                    let is_news = status != *stored && !(world.is_blind() && *previous == status);
+                    if is_news || around.mutant == Mutant::StatusEachPass {
+                        self.write_status(slot, intent, status, model, around)?;
                     }
+                    let intent = Some(version.intent);
+                    let domain = (model.domain.0, model.domain.1, model.rotation);
+                    self.worlds[slot] = Some(Observed { intent, status: previous, domain, world });
                     return Ok(());
                 }
             }
@@ -186,73 +226,90 @@ impl Operator {
     fn observe(
         &mut self,
         slot: usize,
-        intent: &intent::Intent,
-        previous: &ServiceIdentityStatus,
+        version: &Version,
+        previous: &Rc<ServiceIdentityStatus>,
         model: &mut Model,
         around: &mut Surroundings<'_>,
     ) -> Result<World, Crashed> {
+        let intent = &*version.intent;
+        let before = self.worlds[slot].take();
+        let known = before.as_ref().map(|before| &before.world.target);
         let target = if model.fence {
-            self.read_target(slot, model, around)?
+            self.read_target(slot, known, model, around)?
         } else {
-            TargetView::Unread(Failure::new(Class::Waiting, Reason::FenceMissing, "not looked at"))
+            Some(TargetView::Unread(Failure::new(Class::Waiting, Reason::FenceMissing, "not looked at")))
         };
-        let outdated = |kept: &mut Carried| {
-            kept.generation != intent.generation || kept.uid != intent.uid || model.now - kept.since >= 600
-        };
+        let outdated = |kept: &mut Carried| kept.uid != intent.uid || model.now - kept.since >= 600;
         self.carried[slot].take_if(outdated);
-        let progress = self.carried[slot].as_ref().map(|kept| kept.progress.clone());
-        let domain = match model.domain {
-            (false, _) => DomainView::Missing,
-            (true, false) => DomainView::NotReady,
-            (true, true) => DomainView::Ready(Box::new(Domain { roots: model.roots.clone(), ..around.domain.clone() })),
-        };
+        let progress = self.carried[slot].as_ref().map(|kept| {
+            let progress = kept.progress.clone();
+            if kept.generation == intent.generation { progress } else { progress.for_another_spec() }
+        });
+        let mut observed = before.unwrap_or_else(|| Observed {
+            intent: None,
+            status: Rc::default(),
+            domain: (false, false, Rotation::First),
+            world: nothing_seen(),
+        });
+        let world = &mut observed.world;
+        let domain = (model.domain.0, model.domain.1, model.rotation);
+        if observed.domain != domain {
+            world.domain = match model.domain {
+                (false, _) => DomainView::Missing,
+                (true, false) => DomainView::NotReady,
+                (true, true) => DomainView::Ready(Box::new(around.domains[model.rotation as usize].clone())),
+            };
+        }
+        if !Rc::ptr_eq(&observed.status, previous) {
+            world.memory.issues.clone_from(&previous.issues);
+            world.memory.last_failure.clone_from(&previous.last_failure);
+        }
         let service = if model.service { ServiceView::Usable } else { ServiceView::Missing };
-        Ok(World {
-            account_exists: model.account,
-            namespace: NamespaceView { labels: BTreeMap::new(), terminating: model.terminating },
-            services: intent.services.iter().map(|name| (name.clone(), service)).collect(),
-            cluster_domain: "cluster.local".to_owned(),
-            domain,
-            issuer_in_doubt: model.vault != VaultMode::Up,
-            claimed_by: None,
-            fenced: model.fence,
-            target,
-            target_read_at: time(model.now + self.skew),
-            memory: Memory {
-                issues: previous.issues.clone(),
-                last_failure: previous.last_failure.clone(),
-                transient: self.transient[slot],
-            },
-            progress: progress.unwrap_or_default(),
-        })
+        if !observed.intent.as_ref().is_some_and(|seen| Rc::ptr_eq(seen, &version.intent)) {
+            world.services = intent.services.iter().map(|name| (name.clone(), service)).collect();
+        }
+        world.services.values_mut().for_each(|view| *view = service);
+        world.account_exists = model.account;
+        world.namespace.terminating = model.terminating;
+        world.issuer_in_doubt = model.vault != VaultMode::Up;
+        world.claimed_by =
+            (model.slots[slot].claimed && around.mutant != Mutant::ClaimIgnored).then(|| "pay/older".to_owned());
+        world.fenced = model.fence;
+        world.target = target.unwrap_or_else(|| std::mem::replace(&mut world.target, TargetView::Absent));
+        world.target_read_at = time(model.now + self.skew);
+        world.memory.transient = self.transient[slot];
+        world.progress = progress.unwrap_or_default();
+        Ok(observed.world)
     }
 
+    /// The target as it is; `None` if it is as `known`.
     fn read_target(
         &mut self,
         slot: usize,
+        known: Option<&TargetView>,
         model: &mut Model,
         around: &mut Surroundings<'_>,
-    ) -> Result<TargetView, Crashed> {
+    ) -> Result<Option<TargetView>, Crashed> {
         if let Err(failure) = self.may_act(model, around.mutant) {
-            return Ok(TargetView::Unread(failure));
+            return Ok(Some(TargetView::Unread(failure)));
         }
         let fault = self.fault(Effects::Read, model, around)?;
         let target = model.slots[slot].target;
-        let secret = model.slots[slot].secret.clone();
+        let secret = model.slots[slot].secret.as_ref();
         let answered = model.api_up && !matches!(fault, Fault::Refused | Fault::Lost);
-        let (outcome, view) = match &secret {
+        let (outcome, stored, view) = match secret {
             _ if !answered => {
-                (history::Outcome::Unavailable, TargetView::Unread(unavailable("the API server does not answer")))
+                let failure = unavailable("the API server does not answer");
+                (history::Outcome::Unavailable, None, Some(TargetView::Unread(failure)))
             }
-            None => (history::Outcome::Absent, TargetView::Absent),
-            Some(secret) if !secret.labelled => (history::Outcome::Refused(422), TargetView::Foreign),
+            None => (history::Outcome::Absent, None, Some(TargetView::Absent)),
+            Some(secret) if !secret.labelled => (history::Outcome::Refused(422), None, Some(TargetView::Foreign)),
             Some(secret) => {
-                (history::Outcome::Found(secret.version), TargetView::Present(Box::new(facts(model, secret))))
+                let is_known = matches!(known, Some(TargetView::Present(stored)) if is_at(stored, secret.version));
+                let view = (!is_known).then(|| TargetView::Present(Box::new(facts(model, secret))));
+                (history::Outcome::Found(secret.version), Some(secret.told.clone()), view)
             }
         };
-        let stored = matches!(outcome, history::Outcome::Found(_))
-            .then(|| secret.map(|secret| Arc::new(model.told(&secret))))
-            .flatten();
         let request = KubeRequest {
             verb: Verb::Read,
             object: target,
@@ -282,7 +339,7 @@ impl Operator {
                 let label = model.new_key(spec);
                 self.after(fault, model)?;
                 Ok(Reply::Key(KeyMaterial {
-                    spki: SpkiHash::of(label.as_bytes()),
+                    spki: model.public_half(&label),
                     csr: label.clone(),
                     private_key: SecretBytes::from(label),
                     spec,
@@ -290,7 +347,10 @@ impl Operator {
                 }))
             }
             Effect::Sign(request) => self.sign(slot, &request, world, model, around),
-            Effect::WriteSecret(write) => {
+            Effect::WriteSecret(mut write) => {
+                if around.mutant == Mutant::OwnerForgotten {
+                    write.owner = None;
+                }
                 if around.mutant == Mutant::TwoWrites && write.trigger.needs_signature() {
                     let mut first = write.clone();
                     first.data.insert("tls.key".to_owned(), world.target_key());
@@ -348,7 +408,7 @@ impl Operator {
                         return Ok(self.mutated_reply(reply, around));
                     }
                     Err(failure) if failure.reason == Reason::AccessDenied && attempt == 0 => {
-                        let lookup = if dead || model.vault != VaultMode::Up {
+                        let lookup = if dead || !matches!(model.vault, VaultMode::Up | VaultMode::Forbids) {
                             VaultAnswer::Status(403)
                         } else {
                             VaultAnswer::Fine
@@ -419,7 +479,7 @@ impl Operator {
         model: &mut Model,
         around: &mut Surroundings<'_>,
     ) -> Result<Reply, Failure> {
-        let spki = SpkiHash::of(request.csr.as_bytes());
+        let spki = model.public_half(&request.csr);
         let asked = Arc::new(history::SignRequest {
             public_key: key_pair(&spki),
             spiffe_id: Text::from(request.names.uris.first().cloned().unwrap_or_default()),
@@ -427,12 +487,11 @@ impl Operator {
             ip_addresses: Vec::new(),
             ttl: request.ttl,
         });
-        let uid = uid_number(
-            self.cache[slot].as_ref().and_then(|(object, _)| object.metadata.uid.as_deref()).unwrap_or_default(),
-        );
+        let uid = self.cache[slot].as_ref().unwrap().uid();
         let answer = match (model.answer(), dead, fault) {
             (VaultAnswer::Fine, true, _) => SignAnswer::Status(403),
             (VaultAnswer::Fine, false, _) if model.vault == VaultMode::Answers(404) => SignAnswer::Status(404),
+            (VaultAnswer::Fine, false, _) if model.vault == VaultMode::Forbids => SignAnswer::Status(403),
             (VaultAnswer::Fine, false, Fault::Refused) => SignAnswer::Unreached,
             (VaultAnswer::Fine, false, _) => {
                 let doctoring = model.doctor.take();
@@ -528,7 +587,7 @@ impl Operator {
             force: false,
             outcome,
             answer_lost: fault == Fault::Lost && written,
-            stored: if written { secret.as_ref().map(|secret| Arc::new(model.told(secret))) } else { None },
+            stored: secret.as_ref().filter(|_| written).map(|secret| secret.told.clone()),
         };
         model.push(self.actor(), Event::Kube(request));
         self.after(fault, model)?;
@@ -543,36 +602,41 @@ impl Operator {
     fn write_status(
         &mut self,
         slot: usize,
-        object: &ServiceIdentity,
-        status: &ServiceIdentityStatus,
+        intent: &intent::Intent,
+        status: ServiceIdentityStatus,
         model: &mut Model,
         around: &mut Surroundings<'_>,
     ) -> Result<(), Crashed> {
+        let status = Rc::new(status);
+        if around.mutant != Mutant::UnwrittenIsForgotten {
+            self.unwritten[slot] = Some((intent.uid.clone(), status.clone()));
+        }
         if self.may_act(model, around.mutant).is_err() {
             self.wake[slot] = Some(model.now + 2);
             return Ok(());
         }
         let fault = self.fault(Effects::WriteStatus, model, around)?;
-        let current = model.slots[slot].identity.as_ref().is_some_and(|now| now.metadata.uid == object.metadata.uid);
+        let told = self.told(&status, around.mutant);
+        let current = model.slots[slot].identity.as_ref().is_some_and(|now| now.intent.uid == intent.uid);
         let outcome = if !model.api_up || fault == Fault::Refused {
             history::Outcome::Unavailable
         } else if current {
-            let before = Some(model.slots[slot].version);
             let after = model.fresh();
-            let here = &mut model.slots[slot];
-            here.version = after;
-            here.identity.as_mut().unwrap().status = Some(status.clone());
+            let here = model.slots[slot].identity.as_mut().unwrap();
+            let before = Some(here.at);
+            (here.at, here.status) = (after, status);
             history::Outcome::Written { before, after }
         } else {
             history::Outcome::Conflict
         };
-        let (told, uid) =
-            (self.told(status, around.mutant), uid_number(object.metadata.uid.as_deref().unwrap_or_default()));
+        let uid = uid_number(&intent.uid);
         let lost = fault == Fault::Lost && matches!(outcome, history::Outcome::Written { .. });
         let written = StatusWrite { object: model.slots[slot].object, uid, outcome, answer_lost: lost, ..told };
         model.push(self.actor(), Event::Status(Box::new(written)));
         match outcome {
-            history::Outcome::Written { after, .. } if !lost => self.wrote[slot] = after,
+            history::Outcome::Written { after, .. } if !lost => {
+                (self.wrote[slot], self.unwritten[slot]) = (after, None);
+            }
             _ => self.wake[slot] = Some(model.now + 2),
         }
         self.after(fault, model)
@@ -607,6 +671,7 @@ impl Operator {
                 reason: failure.reason,
                 class: class(failure.class),
                 attempts: failure.attempts,
+                inputs: Text::from(failure.inputs.clone()),
                 message: Text::from(failure.message.clone()),
             }),
             last_handled_request: status.last_handled_request.clone().map(Text::from),
@@ -710,7 +775,7 @@ fn facts(model: &Model, secret: &SecretState) -> Stored {
         type_: secret.type_.clone(),
         immutable: secret.immutable,
         leaf: known.map(|(leaf, _)| leaf.clone()),
-        key: (!secret.key.is_empty()).then(|| SpkiHash::of(secret.key.as_bytes())),
+        key: (!secret.key.is_empty()).then(|| model.public_half(&secret.key)),
         trusted: known.is_some_and(|(_, facts)| facts.verifies),
         rendering: secret.rendering.clone(),
         answered_request: secret.answered.clone(),
@@ -724,7 +789,8 @@ fn apply(write: &SecretWrite, before: Option<&SecretState>, model: &mut Model) -
         write.data.get(key).map(|bytes| String::from_utf8(bytes.expose().to_vec()).unwrap()).unwrap_or_default()
     };
     let (uid, version) = (model.fresh(), model.fresh());
-    SecretState {
+    let written = SecretState {
+        told: Arc::default(),
         uid: before.map_or(history::Uid(uid), |secret| secret.uid),
         version,
         labelled: write.labels.contains_key("app.kubernetes.io/managed-by"),
@@ -737,7 +803,43 @@ fn apply(write: &SecretWrite, before: Option<&SecretState>, model: &mut Model) -
         roots: text("ca.crt"),
         rendering: write.annotations.get(countersign_core::identity::decide::RENDERING).cloned(),
         answered: write.annotations.get(countersign_core::identity::decide::ANSWERED_REQUEST).cloned(),
+    };
+    written.tell(model)
+}
+
+/// Nothing was looked at yet.
+fn nothing_seen() -> World {
+    World {
+        account_exists: false,
+        namespace: NamespaceView::default(),
+        services: BTreeMap::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        domain: DomainView::Missing,
+        issuer_in_doubt: false,
+        claimed_by: None,
+        fenced: false,
+        target: TargetView::Absent,
+        target_read_at: time(0),
+        memory: Memory::default(),
+        progress: Progress::default(),
     }
+}
+
+/// Whether a watch tells when a pass that ended like this is worth another.
+fn is_watched(settled: &Settled) -> bool {
+    matches!(&settled.outcome, Outcome::Held(hold) if hold.failure.class == Class::Waiting && hold.until.is_none())
+}
+
+fn stored_leaf(world: &World) -> Option<&Leaf> {
+    match &world.target {
+        TargetView::Present(stored) => stored.leaf.as_ref(),
+        TargetView::Absent | TargetView::Foreign | TargetView::Unread(_) => None,
+    }
+}
+
+/// Whether this is what stands there at a version.
+fn is_at(stored: &Stored, version: u64) -> bool {
+    stored.resource_version.parse() == Ok(version)
 }
 
 fn unavailable(what: &str) -> Failure {

@@ -1,7 +1,7 @@
 //! One run: two replicas, two identities, a person who edits, surroundings that fail, and then
 //! calm. Everything is drawn from the seed, so a seed is a run.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use countersign_core::{
     api::{
@@ -23,8 +23,8 @@ use crate::{
         Outcome, Preconditions, Process, ProcessChange, Root, Settings, Text, Uid, VaultState, Verb, WorldChange,
     },
     model::{
-        ADDRESS, AUTHORITY, AUTHORITY_END, FOREIGN_TEXT, IdentitySlot, Ids, Model, NAMESPACE, SecretState, VaultMode,
-        seconds, time, uid_number,
+        ADDRESS, AUTHORITY, AUTHORITY_END, AUTHORITY_KEY, FOREIGN_TEXT, IdentitySlot, Ids, Model, NAMESPACE, Rotation,
+        SUCCESSOR, SUCCESSOR_KEY, SecretState, VaultMode, Version, seconds, time,
     },
     mutants::Mutant,
     operator::{Operator, Surroundings},
@@ -32,6 +32,9 @@ use crate::{
 
 /// Steps of disturbance.
 const STEPS: u64 = 18;
+/// The seeds below this one were searched before the later kinds of disturbance existed, and before waiting was cut
+/// short; they mean what they meant then.
+pub const LATER: u64 = 24_000;
 /// A run starts here: no time of it is before the epoch.
 const START: i64 = 1_000_000;
 /// A watch lags by this much.
@@ -48,8 +51,10 @@ pub struct Run<'a> {
     model: Model,
     replicas: [Replica; 2],
     chance: Chance,
+    /// Draws the kinds of disturbance that came later; none for the seeds that were found before them.
+    later: Option<Chance>,
     tally: &'a mut Tally,
-    domain: Domain,
+    domains: [Domain; 3],
     mutant: Mutant,
     holder: Option<usize>,
     renewed_at: i64,
@@ -70,6 +75,31 @@ pub struct Ended {
     pub history: History,
     /// Why the calm end is not what it should be, if so.
     pub unsettled: Option<String>,
+    /// What people wanted in the end.
+    pub wishes: Vec<Rc<ServiceIdentity>>,
+    /// How far the domain had got.
+    pub rotation: Rotation,
+}
+
+/// What the same wishes come to when nothing is in the way.
+pub fn undisturbed(ended: &Ended) -> History {
+    let mut tally = Tally::default();
+    let mut run = Run::new(0, Mutant::None, &mut tally);
+    run.chance.faults = false;
+    run.model.rotation = ended.rotation;
+    run.tell_authorities();
+    for (slot, wish) in ended.wishes.iter().enumerate() {
+        let version = run.model.fresh();
+        let identity = run.model.slots[slot].identity.as_mut().unwrap();
+        let mut object = (**wish).clone();
+        object.metadata.uid = Some(identity.intent.uid.clone());
+        *identity = Version::written(object, identity.status.clone(), version);
+        run.announce(slot);
+    }
+    run.model.push(Actor::World, Event::Mark(Mark::FaultsEnd));
+    run.advance(120);
+    run.model.push(Actor::World, Event::Mark(Mark::End));
+    run.model.history
 }
 
 /// Runs one schedule.
@@ -77,6 +107,7 @@ pub fn run(seed: u64, mutant: Mutant, tally: &mut Tally) -> Ended {
     let mut run = Run::new(seed, mutant, tally);
     for _ in 0..STEPS {
         run.disturb();
+        run.disturb_later();
         run.advance_to_next();
     }
     run.calm_down()
@@ -97,8 +128,8 @@ impl<'a> Run<'a> {
                 object: history.object(Kind::ServiceIdentity, NAMESPACE, name),
                 target: history.object(Kind::Secret, NAMESPACE, format!("{name}-tls")),
                 identity: None,
-                version: 0,
                 secret: None,
+                claimed: false,
             })
             .into_iter()
             .collect();
@@ -117,9 +148,10 @@ impl<'a> Run<'a> {
             max_ttl: 7 * 86_400,
             tokens_valid_since: 0,
             doctor: None,
-            roots: "root 1".to_owned(),
+            rotation: Rotation::First,
             leaves: std::collections::HashMap::new(),
             keys: std::collections::HashMap::new(),
+            templates: ["authority", "successor"].map(|label| Leaf::test("").issued_by(&Leaf::test_authority(label))),
             ids,
         };
         let replica = |leader| Replica {
@@ -133,8 +165,9 @@ impl<'a> Run<'a> {
             model,
             replicas: [replica(0), replica(1)],
             chance: Chance::new(seed),
+            later: (seed >= LATER).then(|| Chance::second(seed)),
             tally,
-            domain: domain(),
+            domains: [Rotation::First, Rotation::Both, Rotation::Second].map(domain),
             mutant,
             holder: None,
             renewed_at: START - LEASE,
@@ -156,7 +189,7 @@ impl<'a> Run<'a> {
         self.world(WorldChange::RoleLimit { domain: ids.domain, max_ttl: self.model.max_ttl });
         self.user(Event::Connection(ConnectionChange { object: ids.connection, address: Some(ADDRESS.into()) }));
         self.domain_edit(DomainEdit::Spec(Arc::new(domain_spec(ids))));
-        self.domain_edit(DomainEdit::Authority(authority()));
+        self.tell_authorities();
         for leader in 0..2 {
             let actor = Actor::Operator(Process { leader, epoch: 0 });
             self.model.push(actor, Event::Process(ProcessChange::Started));
@@ -188,8 +221,7 @@ impl<'a> Run<'a> {
         identity.metadata.uid = Some(uid.to_string());
         identity.metadata.generation = Some(1);
         identity.metadata.creation_timestamp = Some(Time(time(self.model.now)));
-        self.model.slots[slot].identity = Some(identity);
-        self.model.slots[slot].version = version;
+        self.model.slots[slot].identity = Some(Version::written(identity, Rc::default(), version));
         self.announce(slot);
     }
 
@@ -197,9 +229,9 @@ impl<'a> Run<'a> {
     fn announce(&mut self, slot: usize) {
         let spec = Arc::new(self.model.spec(slot));
         let here = &self.model.slots[slot];
-        let meta = &here.identity.as_ref().unwrap().metadata;
-        let (object, uid) = (here.object, uid_number(meta.uid.as_deref().unwrap_or_default()));
-        let change = IdentityEdit::Spec { generation: meta.generation.unwrap_or_default(), spec };
+        let identity = here.identity.as_ref().unwrap();
+        let (object, uid) = (here.object, identity.uid());
+        let change = IdentityEdit::Spec { generation: identity.intent.generation, spec };
         self.user(Event::Identity(IdentityChange { object, uid, change }));
         self.deliver(slot);
     }
@@ -208,11 +240,14 @@ impl<'a> Run<'a> {
         let here = &self.model.slots[slot];
         for replica in &mut self.replicas {
             if let Some(operator) = replica.operator.as_mut().filter(|_| replica.held_until <= self.model.now) {
-                let fresh = here.identity.clone().map(|identity| (identity, here.version));
-                if operator.cache[slot] != fresh {
-                    let woken = operator.cache[slot].as_ref().map(|(old, _)| prints(old))
-                        != fresh.as_ref().map(|(new, _)| prints(new));
-                    operator.cache[slot] = fresh;
+                let (old, new) = (&operator.cache[slot], &here.identity);
+                if old.as_ref().map(|old| old.at) != new.as_ref().map(|new| new.at) {
+                    // A new status wakes nobody: the watch of the real operator tells a change by spec and request.
+                    let woken = match (old, new) {
+                        (Some(old), Some(new)) => !Rc::ptr_eq(&old.intent, &new.intent),
+                        _ => true,
+                    };
+                    operator.cache[slot] = new.clone();
                     if woken {
                         operator.wake[slot] = Some(self.model.now);
                     }
@@ -224,13 +259,13 @@ impl<'a> Run<'a> {
     fn edit(&mut self, slot: usize, change: impl FnOnce(&mut ServiceIdentitySpec)) {
         let version = self.model.fresh();
         let Some(identity) = self.model.slots[slot].identity.as_mut() else { return };
-        let before = identity.spec.clone();
-        change(&mut identity.spec);
-        if identity.spec == before {
+        let mut object = (*identity.object).clone();
+        change(&mut object.spec);
+        if object.spec == identity.object.spec {
             return;
         }
-        identity.metadata.generation = identity.metadata.generation.map(|generation| generation + 1);
-        self.model.slots[slot].version = version;
+        object.metadata.generation = object.metadata.generation.map(|generation| generation + 1);
+        *identity = Version::written(object, identity.status.clone(), version);
         self.announce(slot);
     }
 
@@ -238,9 +273,10 @@ impl<'a> Run<'a> {
         let version = self.model.fresh();
         let Some(identity) = self.model.slots[slot].identity.as_mut() else { return };
         let value = format!("at {version}");
-        identity.metadata.annotations.get_or_insert_default().insert(REQUESTED_AT.to_owned(), value.clone());
-        let uid = uid_number(identity.metadata.uid.as_deref().unwrap_or_default());
-        self.model.slots[slot].version = version;
+        let mut object = (*identity.object).clone();
+        object.metadata.annotations.get_or_insert_default().insert(REQUESTED_AT.to_owned(), value.clone());
+        *identity = Version::written(object, identity.status.clone(), version);
+        let uid = identity.uid();
         let object = self.model.slots[slot].object;
         self.user(Event::Identity(IdentityChange { object, uid, change: IdentityEdit::Requested(value.into()) }));
         self.deliver(slot);
@@ -249,15 +285,13 @@ impl<'a> Run<'a> {
     /// Deletes an identity; the cluster collects what it owns.
     fn delete(&mut self, slot: usize) {
         let here = &self.model.slots[slot];
-        let retains =
-            here.identity.as_ref().is_some_and(|one| one.spec.secret.deletion_policy == Some(DeletionPolicy::Retain));
+        let retains = here.identity.as_ref().is_some_and(|one| one.intent.target.deletion == DeletionPolicy::Retain);
         if here.secret.as_ref().is_some_and(|secret| secret.owned_by_reference == retains) {
             // The policy was changed and nobody has acted on it yet: what the cluster collects is a race, not a promise.
             return;
         }
         let Some(identity) = self.model.slots[slot].identity.take() else { return };
-        let uid = uid_number(identity.metadata.uid.as_deref().unwrap_or_default());
-        let object = self.model.slots[slot].object;
+        let (object, uid) = (self.model.slots[slot].object, identity.uid());
         self.user(Event::Identity(IdentityChange { object, uid, change: IdentityEdit::Deleted }));
         if self.model.slots[slot].secret.as_ref().is_some_and(|secret| secret.owned_by_reference) {
             let secret = self.model.slots[slot].secret.take().unwrap();
@@ -274,9 +308,7 @@ impl<'a> Run<'a> {
 
     fn kube(&mut self, actor: Actor, verb: Verb, slot: usize, outcome: Outcome, sent: Preconditions) {
         let stored = match outcome {
-            Outcome::Written { .. } => {
-                self.model.slots[slot].secret.as_ref().map(|secret| Arc::new(self.model.told(secret)))
-            }
+            Outcome::Written { .. } => self.model.slots[slot].secret.as_ref().map(|secret| secret.told.clone()),
             _ => None,
         };
         let object = self.model.slots[slot].target;
@@ -300,7 +332,7 @@ impl<'a> Run<'a> {
         let before = Some(secret.version);
         secret.version = version;
         change(&mut secret, &mut self.model);
-        self.model.slots[slot].secret = Some(secret);
+        self.model.slots[slot].secret = Some(secret.tell(&self.model));
         self.kube(
             Actor::User,
             Verb::Update,
@@ -380,6 +412,48 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The kinds of disturbance that came later.
+    fn disturb_later(&mut self) {
+        let Some(later) = self.later.as_mut() else { return };
+        let (kind, slot) = (later.below(24), usize::try_from(later.below(2)).unwrap());
+        match kind {
+            0 => self.claim(slot, !self.model.slots[slot].claimed),
+            1 => {
+                let forbids = self.model.vault == VaultMode::Forbids;
+                self.model.vault = if forbids { VaultMode::Up } else { VaultMode::Forbids };
+                self.tell_vault();
+            }
+            2 => self.rotate(),
+            _ => {}
+        }
+    }
+
+    /// An older identity names the target of this one, or does so no longer.
+    fn claim(&mut self, slot: usize, claimed: bool) {
+        self.model.slots[slot].claimed = claimed;
+        let object = self.model.slots[slot].target;
+        self.world(WorldChange::Claimed { object, claimed });
+        self.wake_all();
+    }
+
+    /// The domain takes its next step to another authority: trusted first, signing later.
+    fn rotate(&mut self) {
+        self.model.rotation = match self.model.rotation {
+            Rotation::First => Rotation::Both,
+            Rotation::Both | Rotation::Second => Rotation::Second,
+        };
+        if self.model.domain.0 {
+            self.tell_authorities();
+        }
+        self.wake_all();
+    }
+
+    fn tell_authorities(&mut self) {
+        for authority in authorities(self.model.rotation) {
+            self.domain_edit(DomainEdit::Authority(authority));
+        }
+    }
+
     /// A stranger's Secret stands where ours should be, or stands there no longer.
     fn take_away(&mut self, slot: usize) {
         let (uid, version) = (self.model.fresh(), self.model.fresh());
@@ -402,7 +476,7 @@ impl<'a> Run<'a> {
             answered: None,
             ..old
         };
-        self.model.slots[slot].secret = Some(foreign);
+        self.model.slots[slot].secret = Some(foreign.tell(&self.model));
         self.kube(
             Actor::User,
             Verb::Create,
@@ -477,7 +551,7 @@ impl<'a> Run<'a> {
     fn tell_domain(&mut self) {
         if self.model.domain.0 {
             self.domain_edit(DomainEdit::Spec(Arc::new(domain_spec(self.model.ids))));
-            self.domain_edit(DomainEdit::Authority(authority()));
+            self.tell_authorities();
         } else {
             self.domain_edit(DomainEdit::Deleted);
         }
@@ -485,7 +559,8 @@ impl<'a> Run<'a> {
 
     fn tell_vault(&mut self) {
         let state = match self.model.vault {
-            VaultMode::Up | VaultMode::Answers(404) => VaultState::Up,
+            // Who alone is refused, or misses one issuer, has a server that is well.
+            VaultMode::Up | VaultMode::Forbids | VaultMode::Answers(404) => VaultState::Up,
             VaultMode::Cut => VaultState::Cut,
             VaultMode::Answers(503) => VaultState::Sealed,
             VaultMode::Answers(code) => VaultState::Answers(code),
@@ -632,8 +707,13 @@ impl<'a> Run<'a> {
         {
             return;
         }
-        let mut around =
-            Surroundings { domain: &self.domain, chance: &mut self.chance, tally: self.tally, mutant: self.mutant };
+        let mut around = Surroundings {
+            domains: &self.domains,
+            chance: &mut self.chance,
+            tally: self.tally,
+            mutant: self.mutant,
+            patient: self.later.is_some(),
+        };
         if operator.pass(slot, &mut self.model, &mut around).is_err() {
             replica.operator = None;
             replica.back_at = self.model.now + RESTART;
@@ -662,7 +742,12 @@ impl<'a> Run<'a> {
             self.replicas[leader].paused_until = 0;
         }
         for slot in 0..2 {
-            let uid = self.model.slots[slot].identity.as_ref().and_then(|identity| identity.metadata.uid.clone());
+            if self.model.slots[slot].claimed {
+                self.claim(slot, false);
+            }
+        }
+        for slot in 0..2 {
+            let uid = self.model.slots[slot].identity.as_ref().map(|identity| identity.intent.uid.clone());
             if self.model.slots[slot]
                 .secret
                 .as_ref()
@@ -686,6 +771,8 @@ impl<'a> Run<'a> {
         // A day covers the storm guard and every back-off.
         self.advance(86_400 + 3_700);
         let unsettled = self.unsettled();
+        // The last back-off is over, too: from here on nothing may change any more (I-17).
+        self.model.push(Actor::World, Event::Mark(Mark::FaultsEnd));
         // Quiet is looked for where no renewal falls due within five minutes.
         for _ in 0..400 {
             if !self.renewal_is_near() {
@@ -699,23 +786,24 @@ impl<'a> Run<'a> {
         self.advance(299);
         self.model.push(Actor::World, Event::Mark(Mark::SteadyEnds));
         self.model.push(Actor::World, Event::Mark(Mark::End));
-        Ended { history: self.model.history, unsettled }
+        let wishes = self.model.slots.iter().filter_map(|slot| Some(slot.identity.as_ref()?.object.clone())).collect();
+        Ended { history: self.model.history, unsettled, wishes, rotation: self.model.rotation }
     }
 
     fn renewal_is_near(&self) -> bool {
         self.model
             .slots
             .iter()
-            .filter_map(|slot| slot.identity.as_ref()?.status.as_ref()?.renew_at.as_ref())
+            .filter_map(|slot| slot.identity.as_ref()?.status.renew_at.as_ref())
             .any(|renew_at| (-3_600..=700).contains(&(renew_at.0.as_second() - self.model.now)))
     }
 
     fn unsettled(&self) -> Option<String> {
         self.model.slots.iter().filter_map(|slot| slot.identity.as_ref()).find_map(|identity| {
-            let status = identity.status.clone().unwrap_or_default();
+            let status = &identity.status;
             let ready =
                 status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            let current = status.observed_generation == identity.metadata.generation;
+            let current = status.observed_generation == Some(identity.intent.generation);
             let reasons: Vec<_> = status
                 .conditions
                 .iter()
@@ -726,15 +814,15 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The domain's one authority.
-fn authority() -> Authority {
-    Authority { id: AUTHORITY, key: KeyPair(1), root: Root(1), not_after: AUTHORITY_END, state: AuthorityState::Active }
-}
-
-/// What the watch of the real operator tells a change by.
-fn prints(identity: &ServiceIdentity) -> (Option<String>, Option<i64>, Option<String>) {
-    let requested = identity.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT)).cloned();
-    (identity.metadata.uid.clone(), identity.metadata.generation, requested)
+/// The domain's authorities at a stage of its rotation.
+fn authorities(rotation: Rotation) -> Vec<Authority> {
+    let first = |state| Authority { id: AUTHORITY, key: KeyPair(1), root: Root(1), not_after: AUTHORITY_END, state };
+    let second = |state| Authority { id: SUCCESSOR, key: KeyPair(2), root: Root(2), ..first(state) };
+    match rotation {
+        Rotation::First => vec![first(AuthorityState::Active)],
+        Rotation::Both => vec![first(AuthorityState::Active), second(AuthorityState::Prepared)],
+        Rotation::Second => vec![first(AuthorityState::Draining), second(AuthorityState::Active)],
+    }
 }
 
 fn spec(name: &str, slot: usize) -> ServiceIdentitySpec {
@@ -757,8 +845,10 @@ fn spec(name: &str, slot: usize) -> ServiceIdentitySpec {
     }
 }
 
-fn domain() -> Domain {
-    let authority = Leaf::test_authority("authority");
+fn domain(rotation: Rotation) -> Domain {
+    let (id, key) =
+        if rotation == Rotation::Second { ("successor", SUCCESSOR_KEY) } else { ("authority", AUTHORITY_KEY) };
+    let roots = if rotation == Rotation::First { "root 1" } else { "root 1 root 2" };
     Domain {
         name: "prod.example".to_owned(),
         default_ttl: std::time::Duration::from_secs(86_400),
@@ -771,14 +861,14 @@ fn domain() -> Domain {
             max_ttl: None,
         }],
         active: ActiveAuthority {
-            id: "authority".to_owned(),
+            id: id.to_owned(),
             issuer_ref: Some("issuer".to_owned()),
-            subject_key_id: authority.subject_key_id.clone().unwrap(),
+            subject_key_id: key.to_vec(),
             not_after: time(AUTHORITY_END),
         },
-        roots: "root 1".to_owned(),
+        roots: roots.to_owned(),
         limits: SigningLimits { signs_per_second: 50, in_flight: 8 },
-        revision: "1".to_owned(),
+        revision: format!("{rotation:?}"),
     }
 }
 

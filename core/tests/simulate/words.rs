@@ -4,12 +4,7 @@ use countersign_core::api::{ConditionType, Reason, Verdict};
 
 /// A condition type by its name.
 pub fn condition(name: &str) -> Option<ConditionType> {
-    use ConditionType::{
-        Accepted, ExpiringSoon, FieldConflict, Issued, Ready, Reconciling, RenewalOverdue, Stalled, Suspended,
-    };
-    [Ready, Accepted, Issued, Reconciling, Stalled, Suspended, RenewalOverdue, ExpiringSoon, FieldConflict]
-        .into_iter()
-        .find(|kind| format!("{kind:?}") == name)
+    ConditionType::named(name)
 }
 
 /// A verdict by its name.
@@ -23,5 +18,5 @@ pub fn verdict(name: &str) -> Verdict {
 
 /// A reason by its name.
 pub fn reason(name: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| format!("{reason:?}") == name)
+    Reason::named(name)
 }

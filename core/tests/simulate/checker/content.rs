@@ -197,7 +197,7 @@ fn trust_before_issue(version: &Version<'_, '_>, leaf: &Leaf, findings: &mut Fin
     }
     let is_needed = |known: &&KnownAuthority| {
         let trusted = matches!(known.authority.state, AuthorityState::Active | AuthorityState::Draining);
-        known.domain == domain && trusted && known.since < since
+        known.domain == domain && trusted && known.since < since && known.gone_at.is_none()
     };
     let mut needed = view.authorities.iter().filter(is_needed);
     let all_trusted = needed.all(|known| stored.content.ca_crt.contains(&known.authority.root));

@@ -105,7 +105,8 @@ fn is_path_of(path: &SignPath, domain: ObjectId, issuer: &Issuer) -> bool {
 }
 
 /// identity.md §2 "Before signing, in this order; the first failure … stops": spec and domain exist, ServiceAccount and
-/// Services exist, names and ttl are allowed, nothing is suspended or being deleted.
+/// Services exist, names and ttl are allowed, nothing is suspended or being deleted, and the target is not claimed:
+/// "`TargetClaimed` (older UID wins)".
 fn gates_first(view: &View<'_>, entry: &Entry, signature: &Signature, findings: &mut Findings) {
     let since = entry.at - view.history.settings.grace;
     let asked = &*signature.asked;
@@ -114,6 +115,8 @@ fn gates_first(view: &View<'_>, entry: &Entry, signature: &Signature, findings: 
         view.objects.get(object.0).is_some_and(|known| known.absent_since.is_none_or(|absent| absent >= since))
     };
     let identity = view.identity(signature.identity).filter(|one| one.deleted_at.is_none_or(|at| at >= since));
+    let is_claimed = identity.and_then(|identity| view.objects.get(identity.target.0)?.claimed_since);
+    let identity = identity.filter(|_| is_claimed.is_none_or(|claimed| claimed >= since));
     let namespace = identity.and_then(|identity| view.namespace(identity.object));
     let may = namespace.is_some_and(|namespace| {
         view.lately(signature.identity, entry.at, |spec, domain| {

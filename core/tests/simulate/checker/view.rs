@@ -73,6 +73,8 @@ pub struct ObjectView<'h> {
     pub foreign: bool,
     /// Since when it is absent (ServiceAccounts and Services).
     pub absent_since: Option<i64>,
+    /// Since when an older ServiceIdentity names it, too (targets).
+    pub claimed_since: Option<i64>,
     /// Its status as stored, and the process that wrote it and knows so.
     pub status: Option<(&'h StatusWrite, Option<Process>)>,
 }
@@ -109,6 +111,8 @@ pub struct KnownAuthority {
     pub uid: Uid,
     /// Since when it is in this state.
     pub since: i64,
+    /// When its domain was deleted.
+    pub gone_at: Option<i64>,
     /// What is known of it.
     pub authority: Authority,
 }
@@ -284,6 +288,7 @@ impl<'h> View<'h> {
             is_ours_to_keep: name.namespace == *home,
             foreign: false,
             absent_since: Some(i64::MIN),
+            claimed_since: None,
             status: None,
         };
         Self {
@@ -380,9 +385,11 @@ impl<'h> View<'h> {
         })
     }
 
-    /// An authority of a TrustDomain.
+    /// An authority of a TrustDomain; within the grace also of one that was just deleted.
     pub fn authority(&self, domain: ObjectId, id: AuthorityId) -> Option<&KnownAuthority> {
-        self.authorities.iter().find(|known| known.domain == domain && known.authority.id == id)
+        let since = self.now.saturating_sub(self.history.settings.grace);
+        let is_current = |known: &&KnownAuthority| known.gone_at.is_none_or(|gone| gone >= since);
+        self.authorities.iter().filter(is_current).find(|known| known.domain == domain && known.authority.id == id)
     }
 
     /// The connection that signs for an identity now, if one does.

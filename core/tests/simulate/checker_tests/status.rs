@@ -153,7 +153,8 @@ fn other_failures_than_outages_are_counted() {
         let mut run = Run::due();
         run.sign_for(|_| SignAnswer::Unreached);
         let reason = Reason::TrustDomainNotReady;
-        let failure = LastFailure { reason, class, attempts: 1, message: "the domain is not ready".into() };
+        let failure =
+            LastFailure { reason, class, attempts: 1, inputs: "".into(), message: "the domain is not ready".into() };
         run.tell_with(|status| status.last_failure = Some(failure));
         keeps(&run, Invariant::OutageIsNoAttempt);
     }
@@ -168,8 +169,15 @@ fn an_outage_is_no_attempt() {
         run.tell_with(told);
         run
     };
-    let failure =
-        |class, reason| Some(LastFailure { reason, class, attempts: 1, message: "the issuer does not answer".into() });
+    let failure = |class, reason| {
+        Some(LastFailure {
+            reason,
+            class,
+            attempts: 1,
+            inputs: "".into(),
+            message: "the issuer does not answer".into(),
+        })
+    };
     let reconciling = |status: &mut StatusWrite| {
         status.conditions.push(holds(ConditionType::Reconciling, Reason::IssuerUnavailable));
     };

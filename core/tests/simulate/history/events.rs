@@ -128,6 +128,8 @@ pub struct LastFailure {
     pub class: FailureClass,
     /// How often in a row.
     pub attempts: i32,
+    /// What it was about: the hash of spec, domain and rules at the time.
+    pub inputs: Text,
     /// Its message, as written.
     pub message: Text,
 }
@@ -388,6 +390,13 @@ pub enum WorldChange {
         leader: u32,
         /// Seconds.
         seconds: i64,
+    },
+    /// An older ServiceIdentity names this target, or does so no longer.
+    Claimed {
+        /// The target.
+        object: ObjectId,
+        /// Whether it does.
+        claimed: bool,
     },
     /// The admission policy that fences the operator is in force or not.
     Fence {

@@ -257,6 +257,10 @@ impl<'h> View<'h> {
             identity.failing = true;
             // What the issuer refuses cannot be renewed in time.
             identity.renewal_due = None;
+            // What is deleted has no status that could tell of it.
+            if identity.deleted_at.is_some() {
+                return;
+            }
             let due = *identity.truth_due.get_or_insert(now + within);
             self.expect_by(due);
         }

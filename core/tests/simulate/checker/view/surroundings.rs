@@ -59,7 +59,8 @@ impl<'h> View<'h> {
             }
             DomainEdit::Deleted => {
                 self.end_domain(change, now);
-                self.authorities.retain(|known| known.domain != change.object);
+                let all = self.authorities.iter_mut().filter(|known| known.domain == change.object);
+                all.for_each(|known| known.gone_at = known.gone_at.or(Some(now)));
                 self.reconsider_all();
             }
             DomainEdit::RotationRequested => self.rotations.push(change.uid),
@@ -79,14 +80,14 @@ impl<'h> View<'h> {
         let (domain, uid) = (change.object, change.uid);
         let known = self.authorities.iter_mut().find(|one| one.domain == domain && one.authority.id == authority.id);
         match known {
-            Some(known) if known.authority == authority => return,
+            Some(known) if known.authority == authority && known.gone_at.is_none() => return,
             Some(known) => {
-                if known.authority.state != authority.state {
+                if known.authority.state != authority.state || known.gone_at.is_some() {
                     known.since = now;
                 }
-                known.authority = authority;
+                (known.uid, known.gone_at, known.authority) = (uid, None, authority);
             }
-            None => self.authorities.push(KnownAuthority { domain, uid, since: now, authority }),
+            None => self.authorities.push(KnownAuthority { domain, uid, since: now, gone_at: None, authority }),
         }
         self.reconsider_all();
     }
@@ -120,6 +121,11 @@ impl<'h> View<'h> {
             WorldChange::Present { object, present } => {
                 if let Some(known) = self.objects.get_mut(object.0) {
                     known.absent_since = (!present).then_some(now);
+                }
+            }
+            WorldChange::Claimed { object, claimed } => {
+                if let Some(known) = self.objects.get_mut(object.0) {
+                    known.claimed_since = claimed.then_some(now);
                 }
             }
             WorldChange::Vault { connection, state } => {
