@@ -8,6 +8,7 @@ pub mod bao;
 pub mod bench;
 pub mod cluster;
 pub mod conditions;
+pub mod crash;
 pub mod env;
 pub mod helm;
 pub mod identity;

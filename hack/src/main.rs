@@ -9,6 +9,7 @@ mod cluster;
 mod crds;
 mod demo;
 mod docs;
+mod e2e;
 mod files;
 mod image;
 mod oci;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A real OpenBao server beside a local cluster
     Openbao(openbao::OpenbaoArgs),
+    /// Run the tests of the release binary and the chart on a whole cluster; the last line is their sum
+    E2e,
     /// Run every test; the last line is their sum
     Test(test::TestArgs),
     /// Writes everything that is generated: CRDs, chart templates, reference pages
@@ -71,6 +74,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Image(args) => image::main(&args, &cache),
         Command::Demo(args) => demo::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
+        Command::E2e => e2e::main(&cache),
         Command::Test(args) => test::main(args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),
     }

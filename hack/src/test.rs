@@ -18,8 +18,7 @@ use crate::cache::{Cache, repository};
 use crate::cluster::env::Env;
 use crate::cluster::place::{Layer, Place, Run};
 use crate::cluster::{self};
-use crate::image::{self, Image};
-use crate::process::{capture, find};
+use crate::e2e;
 use crate::python;
 
 /// Arguments of `cargo xtask test`.
@@ -31,22 +30,16 @@ pub struct TestArgs {
 }
 
 /// Index of the cluster that the tests start; people use the lower ones.
-const INDEX: u8 = 9;
+pub const INDEX: u8 = 9;
 
-/// Every feature of the workspace but `countersign-e2e/cluster`, whose tests need a node. Both stages build the whole
-/// workspace with nearly the same features, so that the second has next to nothing to compile.
-const FEATURES: &str =
+/// Every feature of the workspace but those of `countersign-e2e`, whose tests need more than an API server. All test
+/// commands build the whole workspace with nearly the same features, so that the second has next to nothing to compile.
+pub const FEATURES: &str =
     "countersign/testing,countersign/cluster,countersign/contract,countersign/chart,countersign-core/testing";
-
-/// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
-const NODE_TARGETS: [&str; 4] = ["lifecycle", "operator", "traffic", "whole_run"];
-
-/// What judges certificates in the end-to-end tests, with the Debian package of each.
-const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];
 
 /// What came of the tests so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Counts {
+pub struct Counts {
     passed: u32,
     failed: u32,
     skipped: u32,
@@ -76,6 +69,16 @@ impl Counts {
         Some(Self { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
     }
 
+    /// Prints the sum as the last line; fails if something did.
+    pub fn conclude(self, started: Instant) -> Result<()> {
+        println!("\n{} s", started.elapsed().as_secs());
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.failed > 0 {
+            bail!("{} failed", self.failed);
+        }
+        Ok(())
+    }
+
     /// Whether the line says that a test found its cluster wanting. The harness calls such a test passed.
     fn is_skip(line: &str) -> bool {
         line.trim_start().starts_with("skipped: ")
@@ -86,12 +89,6 @@ impl Counts {
 pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
     let started = Instant::now();
     let mut counts = Counts::default();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(&cargo);
-        command.args(arguments).current_dir(repository());
-        command
-    };
     counts += check("formatting", &mut run(&["fmt", "--all", "--check"]))?;
     counts += check(
         "lints",
@@ -127,69 +124,18 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
         ]),
     )?;
     if args.fast {
-        println!("left out by --fast: end to end on a cluster with a node");
+        println!("left out by --fast: end to end on a cluster with a node (`cargo xtask e2e`)");
     } else {
-        counts += node(cache, place, &mut run(&["test", "--workspace", "--no-fail-fast"]))?;
+        counts += e2e::node(cache, place)?;
     }
-    println!("\n{} s", started.elapsed().as_secs());
-    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
-    if counts.failed > 0 {
-        bail!("{} failed", counts.failed);
-    }
-    Ok(())
+    counts.conclude(started)
 }
 
-/// The release binary and the chart on a whole node: `tests` is `cargo test`, to which the targets are added.
-fn node(cache: &Cache, place: Place, tests: &mut Command) -> Result<Counts> {
-    let started = Instant::now();
-    println!("\n== a cluster with a node, OpenBao and our images");
-    install_judges()?;
-    cluster::build(cache, Layer::L2)?;
-    let images = [image::pack(Image::Countersign, cache)?, image::pack(Image::Shop, cache)?];
-    cluster::start(cache, Layer::L2, place)?;
-    let result = furnish(cache, place, &images).and_then(|()| {
-        println!("ok it is up ({} s)", started.elapsed().as_secs());
-        tests.args(["--features", &format!("{FEATURES},countersign-e2e/cluster")]);
-        tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
-        // The tests mostly wait, so more of them at once than there are cores.
-        tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
-        // Where a test went wrong is in its words; a stack of asynchronous calls would only hide them.
-        tests.env("RUST_BACKTRACE", "0");
-        counted("end to end", tests)
-    });
-    cluster::stop(cache, place)?;
-    result
-}
-
-/// Puts the images and OpenBao where the tests expect them, by the commands that a person uses.
-fn furnish(cache: &Cache, place: Place, images: &[PathBuf]) -> Result<()> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let index = place.index().to_string();
-    let images_folder = cache.images();
-    let root = images_folder.parent().context("the cache has no folder")?;
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(&this);
-        command.env("COUNTERSIGN_CACHE", root).args(arguments);
-        command
-    };
-    capture(command(&["cluster", "images", "--index", &index]).args(images)).context("cannot load the images")?;
-    capture(&mut command(&["openbao", "--index", &index, "up"])).context("cannot start OpenBao").map(drop)
-}
-
-/// Installs the judges that are missing; fails with their packages where that is not possible.
-fn install_judges() -> Result<()> {
-    let is_missing = |program: &str| find(program).is_none();
-    let packages: Vec<&str> =
-        JUDGES.iter().filter(|(program, _)| is_missing(program)).map(|(_, package)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    println!("installing {}", packages.join(" "));
-    let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "--no-install-recommends"]);
-    capture(apt.args(&packages))
-        .with_context(|| format!("these Debian packages are needed: {}", packages.join(" ")))?;
-    Ok(())
+/// Cargo, as the one that runs this program.
+pub fn run(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(arguments).current_dir(repository());
+    command
 }
 
 /// Programs that tests run.
@@ -223,7 +169,7 @@ fn check(name: &str, command: &mut Command) -> Result<Counts> {
 }
 
 /// A command that runs tests; its output passes through, and its closing lines are added up.
-fn counted(name: &str, command: &mut Command) -> Result<Counts> {
+pub fn counted(name: &str, command: &mut Command) -> Result<Counts> {
     let started = Instant::now();
     println!("\n== {name}");
     let mut child = command

@@ -427,7 +427,21 @@ fn check_told(what: &str, world: World, replies: Vec<Reply>, told: &[&str]) {
 #[test]
 fn a_server_that_cannot_serve_is_told_by_its_conditions() {
     let sealed = || probed(Ok(health(ServerState::Sealed)));
+    let refused = Failure::new(Class::Unavailable, Reason::VaultSealed, "sealed");
+    let told_sealed = vec![
+        "Ready=False/VaultSealed",
+        "Reachable=True/Reachable",
+        "Authenticated=True/Authenticated",
+        "Reconciling=True/VaultSealed",
+        "Sealed=True/VaultSealed",
+    ];
     let cases = [
+        (
+            "a caller was refused by a sealed server",
+            World { outage: Some(refused.clone()), ..world() },
+            vec![probed(Err(refused))],
+            told_sealed.clone(),
+        ),
         (
             "away",
             fresh(),
@@ -450,18 +464,7 @@ fn a_server_that_cannot_serve_is_told_by_its_conditions() {
                 "Stalled=True/NotVault",
             ],
         ),
-        (
-            "sealed",
-            fresh(),
-            vec![sealed()],
-            vec![
-                "Ready=False/VaultSealed",
-                "Reachable=True/Reachable",
-                "Authenticated=True/Authenticated",
-                "Reconciling=True/VaultSealed",
-                "Sealed=True/VaultSealed",
-            ],
-        ),
+        ("sealed", fresh(), vec![sealed()], told_sealed),
     ];
     for (what, world, replies, told) in cases {
         check_told(what, world, replies, &told);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
+    api::Reason,
     fault::Failure,
     value::x509::{Roots, X509Fault},
 };
@@ -194,6 +195,7 @@ pub enum Reply {
 pub fn absorb(mut world: World, reply: Reply) -> World {
     match reply {
         Reply::Probed { at, result } => {
+            let result = told_by_a_call(&world, result);
             let serves = matches!(&result, Ok(health) if health.state == ServerState::Serving);
             let before = world.health.as_ref().map_or(0, |probed| probed.failures);
             let failures = if serves { 0 } else { before.saturating_add(1) };
@@ -211,6 +213,18 @@ pub fn absorb(mut world: World, reply: Reply) -> World {
         }
     }
     world
+}
+
+/// A probe that was not made because a call had just been refused by a sealed server tells the same as
+/// the server's own answer: it is there, and it is sealed. What else is known of it stays known.
+fn told_by_a_call(world: &World, result: Result<Health, Failure>) -> Result<Health, Failure> {
+    let known = world.health.as_ref().and_then(|probed| probed.result.as_ref().ok());
+    match (result, known) {
+        (Err(failure), Some(health)) if failure.reason == Reason::VaultSealed => {
+            Ok(Health { state: ServerState::Sealed, ..health.clone() })
+        }
+        (result, _) => result,
+    }
 }
 
 /// Why a pass ended, and when the next one is due.

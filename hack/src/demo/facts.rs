@@ -34,7 +34,8 @@ impl Certificate {
     }
 }
 
-/// Whether a condition is `True` and speaks of the present spec.
+/// Whether a condition is `True` and speaks of the present spec. Conditions of our kinds say which generation they saw;
+/// those of a Deployment leave that to the status as a whole.
 pub fn condition(object: &Value, kind: &str) -> bool {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let Some(condition) =
@@ -42,9 +43,10 @@ pub fn condition(object: &Value, kind: &str) -> bool {
     else {
         return false;
     };
-    let generation = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or_default();
-    condition.get("status") == Some(&"True".into())
-        && generation(condition, "/observedGeneration") >= generation(object, "/metadata/generation")
+    let generation = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_i64);
+    let observed =
+        generation(condition, "/observedGeneration").or_else(|| generation(object, "/status/observedGeneration"));
+    condition.get("status") == Some(&"True".into()) && observed >= generation(object, "/metadata/generation")
 }
 
 /// The pods of a list, in a fixed order.
@@ -85,6 +87,16 @@ mod tests {
         assert!(!condition(&object("True", 1), "Ready"));
         assert!(!condition(&object("False", 2), "Ready"));
         assert_eq!(Certificate::of(&json!({})), Certificate::default());
+    }
+
+    #[test]
+    fn a_deployments_generation_is_in_its_status() {
+        let object = |observed: i64| {
+            json!({"metadata": {"generation": 2}, "status": {"observedGeneration": observed, "conditions": [
+                {"type": "Available", "status": "True"}]}})
+        };
+        assert!(condition(&object(2), "Available"));
+        assert!(!condition(&object(1), "Available"));
     }
 
     #[test]

@@ -16,9 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From here on SIGINT, SIGTERM and SIGHUP no longer end the process.
+    /// From here on SIGINT, SIGTERM and SIGHUP no longer end the process. A SIGHUP that is ignored, as under `nohup`,
+    /// stays ignored.
     pub fn watch() -> Result<Self> {
         let noticed = Arc::new(AtomicBool::new(false));
+        // Before our handlers are in place: they replace what was inherited.
+        let outlives_terminal = is_ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default(), Signal::HUP);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().build().context("cannot wait for signals")?;
         let signals = {
@@ -34,7 +37,7 @@ impl Interrupt {
                     tokio::select! {
                         _ = interrupt.recv() => (),
                         _ = terminate.recv() => (),
-                        _ = hangup.recv() => (),
+                        _ = hangup.recv(), if !outlives_terminal => (),
                     }
                     if flag.swap(true, Ordering::SeqCst) {
                         eprintln!("still cleaning up");
@@ -66,6 +69,13 @@ impl Interrupt {
         }
         Ok(())
     }
+}
+
+/// Whether `/proc/<pid>/status` says that the process ignores a signal.
+fn is_ignored(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (signal.as_raw() - 1)) != 0
 }
 
 /// Ends every process below this one that is of its session: builds, kubectl, helm.
@@ -102,6 +112,15 @@ mod tests {
 
     use super::*;
     use crate::process::poll;
+
+    #[test]
+    fn an_ignored_signal_is_told_from_one_that_is_not() {
+        let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(status, Signal::HUP));
+        assert!(is_ignored(status, Signal::PIPE));
+        assert!(!is_ignored(status, Signal::INT));
+        assert!(!is_ignored("", Signal::HUP));
+    }
 
     #[test]
     fn grandchildren_are_found() {

@@ -1,0 +1,127 @@
+//! Watches every version of the objects of interest, from the start of the run; it is not the operator.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use futures::TryStreamExt as _;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, WatchEvent, WatchParams},
+};
+use tokio::task::JoinSet;
+
+use super::{
+    call::OPERATOR_NAMESPACE,
+    history::{Change, Subject, Version},
+};
+
+/// Everything seen so far.
+pub struct Recorder {
+    epoch: Instant,
+    seen: Mutex<Seen>,
+    watches: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    versions: Vec<Version>,
+    /// Why the history is not complete.
+    gap: Option<String>,
+}
+
+impl Recorder {
+    /// Lists, then watches without a gap.
+    ///
+    /// # Errors
+    /// When a kind cannot be listed.
+    pub async fn start(client: &Client, epoch: Instant) -> Result<Arc<Self>> {
+        let recorder = Arc::new(Self { epoch, seen: Mutex::default(), watches: Mutex::default() });
+        for (group, version, kind, plural) in [
+            ("", "v1", "Secret", "secrets"),
+            ("countersign.dev", "v1alpha1", "ServiceIdentity", "serviceidentities"),
+            ("countersign.dev", "v1alpha1", "TrustDomain", "trustdomains"),
+            ("countersign.dev", "v1alpha1", "VaultConnection", "vaultconnections"),
+        ] {
+            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+            let list = api.list(&ListParams::default()).await.with_context(|| format!("cannot list {plural}"))?;
+            let from = list.metadata.resource_version.unwrap_or_default();
+            for object in list.items {
+                recorder.record(kind, Change::Added, &object);
+            }
+            let watching = Arc::clone(&recorder);
+            let watch = async move { watching.watch(kind, &api, from).await };
+            recorder.watches.lock().unwrap_or_else(PoisonError::into_inner).spawn(watch);
+        }
+        Ok(recorder)
+    }
+
+    async fn watch(&self, kind: &str, api: &Api<DynamicObject>, mut from: String) {
+        loop {
+            if let Err(error) = self.follow(kind, api, &mut from).await {
+                self.seen.lock().unwrap_or_else(PoisonError::into_inner).gap = Some(format!("{kind}: {error:#}"));
+                return;
+            }
+        }
+    }
+
+    /// One watch request to its end.
+    async fn follow(&self, kind: &str, api: &Api<DynamicObject>, from: &mut String) -> Result<()> {
+        let events = api.watch(&WatchParams::default().timeout(280), from).await.context("cannot watch")?;
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.try_next().await.context("the watch broke")? {
+            let (change, object) = match event {
+                WatchEvent::Added(object) => (Change::Added, object),
+                WatchEvent::Modified(object) => (Change::Modified, object),
+                WatchEvent::Deleted(object) => (Change::Deleted, object),
+                WatchEvent::Bookmark(mark) => {
+                    *from = mark.metadata.resource_version;
+                    continue;
+                }
+                WatchEvent::Error(status) => anyhow::bail!("the watch ended with {}", status.code),
+            };
+            if let Some(version) = &object.metadata.resource_version {
+                from.clone_from(version);
+            }
+            self.record(kind, change, &object);
+        }
+        Ok(())
+    }
+
+    fn record(&self, kind: &str, change: Change, object: &DynamicObject) {
+        let object = serde_json::to_value(object).unwrap_or_default();
+        let version = Version { at: self.epoch.elapsed(), change, kind: kind.to_owned(), object };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.push(version);
+    }
+
+    /// The versions that belong to a plan.
+    ///
+    /// # Errors
+    /// When a watch broke, so that the history has a gap.
+    pub fn of(&self, subject: &Subject) -> Result<Vec<Version>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gap) = &seen.gap {
+            anyhow::bail!("the history has a gap: {gap}");
+        }
+        Ok(seen.versions.iter().filter(|version| belongs(version, subject)).cloned().collect())
+    }
+
+    /// When the last version of a plan's objects was seen.
+    pub fn last(&self, subject: &Subject) -> Duration {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.versions.iter().rev().find(|version| belongs(version, subject)).map_or(Duration::ZERO, |v| v.at)
+    }
+}
+
+fn belongs(version: &Version, subject: &Subject) -> bool {
+    let scope = &subject.scope;
+    match (version.kind.as_str(), version.text("/metadata/namespace")) {
+        ("TrustDomain", _) => version.name() == scope.domain,
+        ("VaultConnection", _) => Some(version.name()) == scope.connection.as_deref(),
+        (_, OPERATOR_NAMESPACE) => version.name().contains(&scope.domain),
+        (_, namespace) => namespace == scope.namespace,
+    }
+}

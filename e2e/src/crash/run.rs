@@ -1,0 +1,196 @@
+//! A whole run: learn from undisturbed runs, make the plans, play them in parallel lanes, judge, report.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+
+use super::{
+    lane::{Common, Lane},
+    oracle::{self, Reference, Summary, Violation},
+    plan::{self, Act, Place, Plan, Workload},
+};
+
+/// Undisturbed runs of each workload.
+const RUNS: usize = 3;
+/// How long an undisturbed run is watched after it settled.
+const LONG_STAY: Duration = Duration::from_secs(6);
+/// How long the end of a plan is watched.
+const STAY: Duration = Duration::from_secs(2);
+
+/// What is to be played.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    workload: Workload,
+    plan: Option<Plan>,
+}
+
+/// What came of it.
+struct Outcome {
+    task: Task,
+    summary: Summary,
+    violations: Vec<Violation>,
+    /// From the last fault to the settled end.
+    recovery: Option<Duration>,
+}
+
+/// The references by workload.
+type References = BTreeMap<Workload, Reference>;
+
+/// What a run found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Plans played.
+    pub plans: usize,
+    /// Plan ids (or `<workload> undisturbed`) with what was wrong.
+    pub violations: Vec<(String, Violation)>,
+}
+
+/// Plays every plan of the workloads, or only one.
+///
+/// # Errors
+/// When the tests themselves fail.
+pub async fn run(common: &Common, lanes: &[String], only: Option<Plan>) -> Result<Report> {
+    let mut report = Report::default();
+    let started = Instant::now();
+    let needed = |workload: Workload| match only {
+        None => workload.calls_of() == workload,
+        Some(plan) => plan.workload.calls_of() == workload || plan.workload.ends_as() == workload,
+    };
+    let workloads = Workload::ALL.into_iter().filter(|workload| needed(*workload));
+    let tasks = workloads.flat_map(|workload| [Task { workload, plan: None }; RUNS]).collect();
+    let numbers = Arc::new(AtomicUsize::new(0));
+    let learned = pool(common, lanes, tasks, &Arc::default(), &numbers).await?;
+    let references = Arc::new(learn(&learned));
+    for outcome in &learned {
+        let id = format!("{} undisturbed", outcome.task.workload.name());
+        report.violations.extend(outcome.violations.iter().map(|violation| (id.clone(), violation.clone())));
+    }
+    print_calls(&references);
+    println!("learned from {} undisturbed runs in {:.1} s", learned.len(), started.elapsed().as_secs_f64());
+
+    let plans = match only {
+        Some(plan) => vec![plan],
+        None => all(&references),
+    };
+    report.plans = plans.len();
+    let kills = plans.iter().filter(|plan| plan.act == Act::Kill).count();
+    let tasks = plans.iter().map(|plan| Task { workload: plan.workload, plan: Some(*plan) }).collect();
+    let started = Instant::now();
+    let outcomes = pool(common, lanes, tasks, &references, &numbers).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    for outcome in &outcomes {
+        let Some(plan) = outcome.task.plan else { continue };
+        report.violations.extend(outcome.violations.iter().map(|violation| (plan.to_string(), violation.clone())));
+    }
+    let slowest = outcomes.iter().filter_map(|o| Some((o.recovery?, o.task.plan?))).max_by_key(|(time, _)| *time);
+    if let Some((time, plan)) = slowest {
+        println!("slowest recovery: {plan}, {:.1} s", time.as_secs_f64());
+    }
+    let count = plans.len();
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred plans")]
+    let rate = count as f64 / seconds;
+    println!(
+        "{count} plans ({kills} kills) in {seconds:.1} s, {rate:.2}/s, {} lanes; {} violations",
+        lanes.len(),
+        report.violations.len()
+    );
+    Ok(report)
+}
+
+/// Every plan; all kills come before the other faults.
+fn all(references: &References) -> Vec<Plan> {
+    let calls = |workload: Workload| references.get(&workload.calls_of()).map(|r| r.calls.clone()).unwrap_or_default();
+    let mut plans: Vec<Plan> = Workload::ALL.into_iter().flat_map(|w| Plan::all(w, &calls(w))).collect();
+    plans.sort_by_key(|plan| plan.act != Act::Kill);
+    plans
+}
+
+fn learn(outcomes: &[Outcome]) -> References {
+    let runs =
+        |workload: Workload| outcomes.iter().filter(move |o| o.task.workload == workload).map(|o| o.summary.clone());
+    let learned = |workload: Workload| Some((workload, Reference::learn(&runs(workload).collect::<Vec<_>>())?));
+    Workload::ALL.into_iter().filter_map(learned).collect()
+}
+
+fn print_calls(references: &References) {
+    for (workload, reference) in references {
+        println!("{}:", workload.name());
+        for (place, call) in plan::places(&reference.calls).into_iter().zip(&reference.calls) {
+            match place {
+                Place::Write(number) => println!("  W{number:02} {call}"),
+                Place::Vault(number) => println!("  V{number:02} {call}"),
+                Place::Step => {}
+            }
+        }
+        for call in &reference.stray {
+            println!("  not in every run: {call}");
+        }
+        for pointer in &reference.varying {
+            println!("  differs between undisturbed runs: {pointer}");
+        }
+    }
+}
+
+/// Plays tasks in parallel, one lane each; prints each as it ends.
+async fn pool(
+    common: &Common,
+    lanes: &[String],
+    tasks: VecDeque<Task>,
+    references: &Arc<References>,
+    numbers: &Arc<AtomicUsize>,
+) -> Result<Vec<Outcome>> {
+    let queue = Arc::new(Mutex::new(tasks));
+    let mut players = JoinSet::new();
+    for name in lanes {
+        let (queue, references, numbers) = (Arc::clone(&queue), Arc::clone(references), Arc::clone(numbers));
+        let (common, name) = (common.clone(), name.clone());
+        players.spawn(async move {
+            let mut lane = Lane::start(common, &name).await?;
+            let mut outcomes = Vec::new();
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(task) = next else { break };
+                let number = numbers.fetch_add(1, Ordering::Relaxed);
+                outcomes.push(play(&mut lane, task, &references, number).await?);
+            }
+            lane.stop().await?;
+            anyhow::Ok(outcomes)
+        });
+    }
+    let mut outcomes = Vec::new();
+    while let Some(player) = players.join_next().await {
+        outcomes.extend(player.context("a lane failed")??);
+    }
+    Ok(outcomes)
+}
+
+async fn play(lane: &mut Lane, task: Task, references: &References, number: usize) -> Result<Outcome> {
+    let Task { workload, plan } = task;
+    let calls = references.get(&workload.calls_of()).map(|reference| reference.calls.as_slice()).unwrap_or_default();
+    let target = plan.filter(|plan| plan.place != Place::Step).map(|plan| {
+        let at = plan::places(calls).into_iter().position(|place| place == plan.place);
+        at.and_then(|at| calls.get(at)).cloned().with_context(|| format!("{plan}: the workload has no such call"))
+    });
+    let target = target.transpose()?;
+    let reference = plan.and_then(|_| references.get(&workload.ends_as()));
+    let started = Instant::now();
+    let stay = if plan.is_some() { STAY } else { LONG_STAY };
+    let history = lane.run(workload, plan, target, number, stay).await?;
+    let violations = oracle::judge(&history, reference);
+    let recovery = history.marks.settled.map(|settled| settled.saturating_sub(history.marks.calm));
+    let id = plan.map_or_else(|| format!("{} undisturbed", workload.name()), |plan| plan.to_string());
+    let verdict = if violations.is_empty() { "ok" } else { "FAILED" };
+    println!("{verdict} {id} ({:.1} s)", started.elapsed().as_secs_f64());
+    for violation in &violations {
+        println!("    {} {}", violation.invariant, violation.what);
+    }
+    Ok(Outcome { task, summary: Summary::of(&history), violations, recovery })
+}

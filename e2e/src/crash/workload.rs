@@ -1,0 +1,211 @@
+//! What the operator is made to do: the objects of each workload, the test's own steps, and the goal.
+
+use anyhow::{Context as _, Result};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    call::{OPERATOR_NAMESPACE, Scope},
+    certificate,
+    history::{Change, Subject, Version},
+    plan::Workload,
+};
+
+/// Value of the annotation that asks for a renewal.
+pub const REQUEST: &str = "now-please";
+
+/// What a plan's objects are made from.
+#[derive(Clone)]
+pub struct Maker {
+    /// Administrator's client.
+    pub client: Client,
+    /// Label of the objects.
+    pub lane: String,
+    /// `https://127.0.0.1:port` of the proxy in front of OpenBao.
+    pub vault: String,
+    /// Its authority, PEM.
+    pub authority: String,
+}
+
+/// Names of the objects of a plan; `number` is unique in the run.
+pub fn subject(workload: Workload, run: &str, number: usize) -> Subject {
+    let vault = workload.uses_vault();
+    let domain = format!("crash-{run}-{number}-td");
+    let scope = Scope {
+        namespace: format!("crash-{run}-{number}-ns"),
+        connection: vault.then(|| format!("crash-{run}-{number}-vc")),
+        domain: domain.clone(),
+    };
+    Subject {
+        scope,
+        identity: "web".into(),
+        secret: "web-tls".into(),
+        bystander: "bystander".into(),
+        // The role of the local OpenBao signs for this one alone; lanes do not see each other's.
+        trust_domain: if vault { "prod.example".into() } else { domain },
+        service_account: "web".into(),
+        services: vec!["web".into()],
+        retains: workload == Workload::Retain,
+    }
+}
+
+fn resource(kind: &str) -> (ApiResource, bool) {
+    let (group, version, plural, namespaced) = match kind {
+        "Namespace" => ("", "v1", "namespaces", false),
+        "ServiceAccount" => ("", "v1", "serviceaccounts", true),
+        "Service" => ("", "v1", "services", true),
+        "Secret" => ("", "v1", "secrets", true),
+        "ServiceIdentity" => ("countersign.dev", "v1alpha1", "serviceidentities", true),
+        "TrustDomain" => ("countersign.dev", "v1alpha1", "trustdomains", false),
+        _ => ("countersign.dev", "v1alpha1", "vaultconnections", false),
+    };
+    (ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural), namespaced)
+}
+
+impl Maker {
+    fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        match resource(kind) {
+            (resource, true) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            (resource, false) => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+
+    async fn create(&self, kind: &str, namespace: &str, name: &str, rest: Value) -> Result<()> {
+        let (resource, _) = resource(kind);
+        let mut object = DynamicObject::new(name, &resource);
+        object.metadata.labels = Some([("lane".to_owned(), self.lane.clone())].into());
+        object.data = rest;
+        let api = self.api(kind, namespace);
+        api.create(&PostParams::default(), &object).await.with_context(|| format!("cannot create {kind} {name}"))?;
+        Ok(())
+    }
+
+    /// The namespace and what is in it before the operator has anything to do.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn ground(&self, subject: &Subject) -> Result<()> {
+        let namespace = subject.scope.namespace.as_str();
+        self.create("Namespace", "", namespace, json!({})).await?;
+        self.create("ServiceAccount", namespace, &subject.service_account, json!({})).await?;
+        for service in &subject.services {
+            let spec = json!({"spec": {"ports": [{"port": 443}], "selector": {"app": "web"}}});
+            self.create("Service", namespace, service, spec).await?;
+        }
+        self.create("Secret", namespace, &subject.bystander, json!({"stringData": {"whose": "not yours"}})).await
+    }
+
+    /// The connection.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn connection(&self, name: &str) -> Result<()> {
+        let spec = json!({"spec": {
+            "address": self.vault,
+            "tls": {"ca": {"inline": self.authority}},
+            "auth": {"kubernetes": {"mount": "kubernetes", "role": "countersign", "audience": "vault"}},
+        }});
+        self.create("VaultConnection", "", name, spec).await
+    }
+
+    /// The trust domain.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn domain(&self, subject: &Subject) -> Result<()> {
+        let issuer = match &subject.scope.connection {
+            Some(connection) => json!({"vault": {"connection": connection, "mount": "pki_int", "role": "workload"}}),
+            None => json!({"embedded": {}}),
+        };
+        let spec = json!({"spec": {"name": subject.trust_domain, "issuer": issuer, "defaults": {"ttl": "24h"}}});
+        self.create("TrustDomain", "", &subject.scope.domain, spec).await
+    }
+
+    /// The identity.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn identity(&self, subject: &Subject) -> Result<()> {
+        let policy = if subject.retains { "Retain" } else { "Delete" };
+        let spec = json!({"spec": {
+            "trustDomain": subject.scope.domain,
+            "serviceAccountName": subject.service_account,
+            "services": subject.services,
+            "secret": {"name": subject.secret, "deletionPolicy": policy},
+        }});
+        self.create("ServiceIdentity", &subject.scope.namespace, &subject.identity, spec).await
+    }
+
+    /// Asks for a renewal.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn request(&self, subject: &Subject) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {"countersign.dev/requested-at": REQUEST}}});
+        let api = self.api("ServiceIdentity", &subject.scope.namespace);
+        api.patch(&subject.identity, &PatchParams::default(), &Patch::Merge(patch)).await.context("cannot annotate")?;
+        Ok(())
+    }
+
+    /// Deletes the identity.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self, subject: &Subject) -> Result<()> {
+        let api = self.api("ServiceIdentity", &subject.scope.namespace);
+        match api.delete(&subject.identity, &DeleteParams::default()).await {
+            Err(error) => Err(error).context("cannot delete the identity"),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Clears up after a plan. What is gone already is no error.
+    pub async fn clear(&self, subject: &Subject, versions: &[Version]) {
+        let scope = &subject.scope;
+        let authorities = versions.iter().filter(|v| v.text("/metadata/namespace") == OPERATOR_NAMESPACE);
+        let mut objects: Vec<(&str, String)> = authorities.map(|v| ("Secret", v.name().to_owned())).collect();
+        objects.dedup();
+        objects.push(("TrustDomain", scope.domain.clone()));
+        objects.extend(scope.connection.clone().map(|name| ("VaultConnection", name)));
+        objects.push(("Namespace", scope.namespace.clone()));
+        for (kind, name) in objects.into_iter().rev() {
+            let _ = self.api(kind, OPERATOR_NAMESPACE).delete(&name, &DeleteParams::default()).await;
+        }
+    }
+}
+
+/// Whether the last version of an object has `Ready=True` for its generation.
+pub fn is_ready(versions: &[Version], kind: &str) -> bool {
+    let last = versions.iter().rfind(|version| version.kind == kind);
+    last.is_some_and(|version| {
+        version.change != Change::Deleted
+            && version.condition("Ready") == "True"
+            && version.object.pointer("/status/observedGeneration") == version.object.pointer("/metadata/generation")
+    })
+}
+
+/// Serial of the certificate that is stored, if any.
+pub fn stored(versions: &[Version], subject: &Subject) -> Option<String> {
+    let secret = versions.iter().rfind(|version| version.is("Secret", &subject.secret))?;
+    let there = secret.change != Change::Deleted;
+    there.then(|| certificate::read(&secret.object).ok()).flatten().map(|material| material.leaf.serial)
+}
+
+/// Whether a workload has reached its goal; `before` is the serial stored when it began.
+pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, before: Option<&str>) -> bool {
+    let stored = stored(versions, subject);
+    let identity = versions.iter().rfind(|version| version.kind == "ServiceIdentity");
+    let gone = identity.is_some_and(|version| version.change == Change::Deleted);
+    match workload {
+        Workload::Issue | Workload::IssueVault => stored.is_some() && is_ready(versions, "ServiceIdentity"),
+        Workload::Renew | Workload::RenewVault | Workload::Outage => {
+            let handled = identity.map(|version| version.text("/status/lastHandledRequest"));
+            stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST)
+        }
+        Workload::Delete | Workload::Vanish => gone && stored.is_none(),
+        Workload::Retain => gone && stored.as_deref() == before,
+    }
+}
