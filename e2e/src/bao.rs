@@ -4,12 +4,8 @@ use anyhow::{Context as _, Result, bail};
 use http::Method;
 use reqwest::Certificate;
 use serde_json::{Value, json};
-use tokio::sync::RwLock;
 
 use crate::{api::text, cluster::Cluster, env::OpenBao};
-
-/// Held for reading by a test that needs the server, for writing by one that takes it away.
-pub static SERVER: RwLock<()> = RwLock::const_new(());
 
 /// PKI mount whose issuer is an intermediate.
 pub const MOUNT: &str = "pki_int";

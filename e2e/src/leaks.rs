@@ -1,26 +1,32 @@
 //! Looking for secrets where they must not be, in every form that a log, a status or an event could give them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use data_encoding::{BASE64, HEXLOWER, HEXUPPER};
 
-/// A secret with all its disguises.
-struct Canary {
-    name: String,
-    forms: Vec<String>,
-}
+/// Bytes of a form that are looked up; nothing shorter is looked for, since it would be found by chance.
+const PREFIX: usize = 12;
 
 /// Secrets to look for.
 #[derive(Default)]
 pub struct Canaries {
-    known: Vec<Canary>,
+    /// By its first bytes, each form of a secret with the secret's name.
+    forms: HashMap<[u8; PREFIX], Vec<(Vec<u8>, String)>>,
+    secrets: usize,
 }
 
 impl Canaries {
-    /// Adds a secret; short ones are refused, since they would be found by chance.
+    /// Adds a secret; shorter ones than [`PREFIX`] are left out.
     pub fn add(&mut self, name: &str, secret: &[u8]) {
-        if secret.len() >= 12 {
-            self.known.push(Canary { name: name.to_owned(), forms: forms(secret) });
+        if secret.len() < PREFIX {
+            return;
+        }
+        self.secrets += 1;
+        for form in forms(secret) {
+            if let Some(prefix) = form.as_bytes().first_chunk::<PREFIX>() {
+                let same = self.forms.entry(*prefix).or_default();
+                same.push((form.into_bytes(), name.to_owned()));
+            }
         }
     }
 
@@ -35,22 +41,23 @@ impl Canaries {
 
     /// How many secrets there are.
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.secrets
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.secrets == 0
     }
 
     /// What is found in `text`: names of secrets and shapes of credentials, with the number of times; never values.
     pub fn find(&self, text: &str) -> BTreeMap<String, usize> {
         let mut found = BTreeMap::new();
-        for canary in &self.known {
-            let hits: usize = canary.forms.iter().map(|form| text.matches(form.as_str()).count()).sum();
-            if hits > 0 {
-                *found.entry(canary.name.clone()).or_default() += hits;
+        let mut rest = text.as_bytes();
+        while let Some(prefix) = rest.first_chunk::<PREFIX>() {
+            for (_, name) in self.forms.get(prefix).into_iter().flatten().filter(|(form, _)| rest.starts_with(form)) {
+                *found.entry(name.clone()).or_default() += 1;
             }
+            rest = rest.get(1..).unwrap_or_default();
         }
         for (name, hits) in shapes(text) {
             *found.entry(name.to_owned()).or_default() += hits;
@@ -77,7 +84,7 @@ fn forms(secret: &[u8]) -> Vec<String> {
         let whole = rest.get(..rest.len() - rest.len() % 3).unwrap_or_default();
         forms.push(BASE64.encode(whole));
     }
-    forms.retain(|form| form.len() >= 12);
+    forms.retain(|form| form.len() >= PREFIX);
     forms.sort_unstable();
     forms.dedup();
     forms

@@ -85,16 +85,28 @@ pub async fn canaries(cluster: &Cluster) -> Result<Canaries> {
     Ok(canaries)
 }
 
-/// Every secret found in what the operator said; names only.
+/// What a search came to.
+pub struct Search {
+    /// How many secrets were looked for.
+    pub secrets: usize,
+    /// Where, with the number of bytes of each place.
+    pub places: Vec<(String, usize)>,
+    /// Secrets found, by name, and where; never values.
+    pub leaks: Vec<String>,
+}
+
+/// Looks for every secret in everything that the operator said.
 ///
 /// # Errors
-/// When something cannot be read.
-pub async fn leaks(cluster: &Cluster) -> Result<Vec<String>> {
+/// When something cannot be read, or there is no secret to look for.
+pub async fn search(cluster: &Cluster) -> Result<Search> {
     let canaries = canaries(cluster).await?;
     anyhow::ensure!(!canaries.is_empty(), "there is no secret to look for");
     let said = gather(cluster).await?;
-    let found = said.iter().flat_map(|(place, text)| {
+    let leaks = said.iter().flat_map(|(place, text)| {
         canaries.find(text).into_iter().map(move |(secret, hits)| format!("{secret} in {place}, {hits} times"))
     });
-    Ok(found.collect())
+    let leaks = leaks.collect();
+    let places = said.into_iter().map(|(place, text)| (place, text.len())).collect();
+    Ok(Search { secrets: canaries.len(), places, leaks })
 }

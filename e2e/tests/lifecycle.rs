@@ -53,7 +53,7 @@ async fn the_chart_lives_and_leaves_without_harm() -> Result<()> {
 
     definitions_are_guarded(&cluster).await?;
     // The logs end with the pods, so what was printed until now is searched now.
-    let leaks = outputs::leaks(&cluster).await?;
+    let leaks = outputs::search(&cluster).await?.leaks;
     ensure!(leaks.is_empty(), "{leaks:#?}");
     ensure!(operator::restarts(&cluster).await? == 0, "a container of the operator was restarted");
 

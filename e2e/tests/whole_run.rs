@@ -39,7 +39,7 @@ async fn what_is_granted_is_used_and_what_is_used_is_granted() -> Result<()> {
     for (account, user) in [("countersign", USER.to_owned()), ("countersign-check", format!("{USER}-check"))] {
         let rights = granted(&objects, account)?;
         let acts = acts_of_pods(&cluster, &user)?;
-        ensure!(!rights.is_empty() && !acts.is_empty(), "{account}: {} rights, {} acts", rights.len(), acts.len());
+        ensure!(!rights.is_empty(), "the chart grants {account} nothing");
         wrong.extend(refused(&acts).into_iter().map(|act| format!("{account} was refused: {act:?}")));
         let unused = unused(&rights, &acts).into_iter().map(|right| right.to_string());
         let unused = unused.filter(|right| !UNSEEN.iter().any(|(unseen, _)| unseen == right));
@@ -53,32 +53,38 @@ async fn what_is_granted_is_used_and_what_is_used_is_granted() -> Result<()> {
     Ok(())
 }
 
-/// What the server denied for want of a right, and what the fence refused; the canary's refusal is the point of the canary,
-/// and a target of somebody else can only be found out by being refused.
+/// What was refused although it should be granted. Refusals that the run provokes do not count.
 fn refused(acts: &BTreeSet<Act>) -> Vec<&Act> {
-    let expected = |act: &Act| act.status == 422 && act.verb == "patch" && act.resource == "secrets";
-    let denied = |act: &&Act| act.forbidden || act.status == 403 || (act.status == 422 && !expected(act));
-    let open = |act: &&Act| !OPEN.iter().any(|path| act.resource.starts_with(path));
-    acts.iter().filter(denied).filter(open).collect()
+    let denied = |act: &&Act| act.forbidden || act.status == 403 || act.status == 422;
+    let open = |act: &Act| OPEN.iter().any(|path| act.resource.starts_with(path));
+    acts.iter().filter(denied).filter(|act| !open(act) && !provoked(act)).collect()
+}
+
+/// Refusals that are wanted, or that nobody can avoid.
+fn provoked(act: &Act) -> bool {
+    let patch = |resource: &str| act.verb == "patch" && act.resource == resource;
+    // The fence: its canary, and targets of somebody else, which can only be found out by being refused.
+    let fence = patch("secrets") && act.status == 422;
+    // A namespace of the refusals has a quota that admits no Secret; rights were not the matter.
+    let quota = patch("secrets") && act.status == 403 && !act.forbidden && act.namespace.starts_with("full-");
+    // Helm takes the rights away together with the pods, so the last leader cannot give its Lease back.
+    let removal = patch("leases") && act.namespace == NAMESPACE;
+    fence || quota || removal
 }
 
 #[tokio::test]
 async fn nothing_said_holds_a_secret() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    let canaries = outputs::canaries(&cluster).await?;
-    let said = outputs::gather(&cluster).await?;
-    for must in ["logs", "serviceidentities", "trustdomains"] {
-        ensure!(said.iter().any(|(place, text)| place == must && text.len() > 100), "there is nothing in {must}");
+    let search = outputs::search(&cluster).await?;
+    let bytes =
+        |place: &str| search.places.iter().filter(|(name, _)| name.starts_with(place)).map(|(_, bytes)| bytes).sum();
+    for must in ["logs", "metrics", "serviceidentities", "trustdomains", "/apis/events"] {
+        let bytes: usize = bytes(must);
+        ensure!(bytes > 100, "there is nothing in {must} to search");
     }
-    ensure!(
-        said.iter().any(|(place, text)| place.starts_with("metrics") && text.contains("countersign_")),
-        "no metrics"
-    );
-    let bytes: usize = said.iter().map(|(_, text)| text.len()).sum();
-    let leaks = outputs::leaks(&cluster).await?;
-    ensure!(leaks.is_empty(), "{}", leaks.join("\n"));
-    println!("{} secrets, in {bytes} bytes from {} places none", canaries.len(), said.len());
+    ensure!(search.leaks.is_empty(), "{}", search.leaks.join("\n"));
+    println!("{} secrets, in {} bytes from {} places none", search.secrets, bytes(""), search.places.len());
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use crate::process::{capture, find};
 use crate::test::{Counts, FEATURES, INDEX, counted, run};
 
 /// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
-const NODE_TARGETS: [&str; 3] = ["lifecycle", "operator", "whole_run"];
+const NODE_TARGETS: [&str; 4] = ["lifecycle", "operator", "traffic", "whole_run"];
 
 /// What judges certificates in the end-to-end tests, with the Debian package of each.
 const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];
@@ -44,6 +44,8 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
         tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
         // The tests mostly wait, so more of them at once than there are cores.
         tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
+        // Where a test went wrong is in its words; a stack of asynchronous calls would only hide them.
+        tests.env("RUST_BACKTRACE", "0");
         counted("end to end", &mut tests)
     });
     cluster::stop(cache, place)?;

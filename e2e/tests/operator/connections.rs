@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_e2e::{
     api::path_of,
-    bao::{self, Bao, SERVER},
+    bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports},
     manifests::{account, identity},
@@ -24,7 +24,6 @@ use tokio::{
 async fn a_connection_deleted_while_used_takes_nothing_along() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    let _server = SERVER.read().await;
     let name = format!("deleted-{}", unique());
     let bao = Bao::of(&cluster)?;
     bao.login_role(&name).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
     api::{path_of, text},
-    bao::{self, Bao, SERVER},
+    bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{TRUTH, ready, reports},
     identity::{Leaf, Material},
@@ -30,7 +30,6 @@ const KEYS: [(&str, &str, Option<u32>); 6] = [
 async fn every_judge_accepts_every_key_of_both_issuers() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    let _server = SERVER.read().await;
     let run = unique();
     let (embedded, vault) = (format!("embedded-{run}"), format!("vault-{run}"));
     cluster.api.apply(&embedded_domain(&embedded)).await?;

@@ -13,10 +13,10 @@ mod fence;
 mod identities;
 mod judges;
 mod limits;
+mod lonely;
 mod ports;
 mod refusals;
 mod targets;
-mod traffic;
 
 use std::time::Duration;
 

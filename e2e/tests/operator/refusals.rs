@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
     api::{path_of, text},
-    bao::{self, Bao, SERVER},
+    bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports, shown},
     manifests::{embedded_domain, parse},
@@ -29,7 +29,6 @@ struct Case {
 async fn bad_input_is_reported_with_its_cause() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    let _server = SERVER.read().await;
     let run = unique();
     let (domain, main) = (format!("refusing-{run}"), format!("refusing-{run}"));
     let bao = Bao::of(&cluster)?;

@@ -1,34 +1,43 @@
 //! The example shop under renewals and under a sealed OpenBao: no call may fail.
 //!
-//! It runs on the example's own manifests, connection and rights, so what the documents recommend is what is tested.
+//! It runs on the example's own manifests, connection and rights, so what the documents recommend is what is tested. A
+//! target of its own: a call that is late because the machine is busy with other tests would look like one that failed
+//! because of a certificate, and while OpenBao is sealed no other test can use it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
     api::{path_of, text},
-    bao::{self, Bao, SERVER},
+    bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports},
     manifests,
     operator::{self, NAMESPACE},
-    shop::{Log, uses},
+    shop::uses,
     wait::{throughout, until},
 };
 use serde_json::{Value, json};
-
-use crate::SLOW;
 
 const ORDER: &str = "/apis/countersign.dev/v1alpha1/namespaces/shop/serviceidentities/order";
 const PAYMENT: &str = "/apis/countersign.dev/v1alpha1/namespaces/payments/serviceidentities/payment";
 const CONNECTION: &str = "/apis/countersign.dev/v1alpha1/vaultconnections/main";
 const REQUESTED: &str = "countersign.dev/requested-at";
+/// How long the operator and the kubelet may take for what is no more than work.
+const SLOW: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn no_call_fails_while_certificates_are_renewed_and_openbao_is_sealed() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    let using = SERVER.read().await;
     open_shop(&cluster).await?;
     let log = uses(&cluster, "shop", &serial(&cluster, ORDER).await?, &serial(&cluster, PAYMENT).await?, SLOW).await?;
     // Calls before the server was there do not count; nothing after this may fail.
@@ -38,13 +47,11 @@ async fn no_call_fails_while_certificates_are_renewed_and_openbao_is_sealed() ->
     renew(&cluster, PAYMENT).await?;
     let (client, server) = (serial(&cluster, ORDER).await?, serial(&cluster, PAYMENT).await?);
     uses(&cluster, "shop", &client, &server, refresh(&cluster)).await?;
-    drop(using);
 
-    let _taking = SERVER.write().await;
     let bao = Bao::of(&cluster)?;
     bao.seal().await?;
     let outage = outage(&cluster, &client, &server).await;
-    bao.unseal().await?; // also after a failure: other tests go on
+    bao.unseal().await?; // also after a failure: other targets follow
     outage?;
     reports(&cluster.api, CONNECTION, &ready(), SLOW).await?;
     let renewed = handled(&cluster, ORDER, SLOW).await?;
@@ -138,39 +145,4 @@ async fn handled(cluster: &Cluster, path: &str, patience: Duration) -> Result<Va
 /// How long until a pod uses a changed Secret.
 fn refresh(cluster: &Cluster) -> Duration {
     Duration::from_secs(u64::from(cluster.env.secret_refresh_seconds)) + Duration::from_secs(30)
-}
-
-/// The log is worth something only if it can show a failure.
-#[tokio::test]
-async fn a_failed_call_would_be_seen() -> Result<()> {
-    let Some(cluster) = Cluster::with(&["node"]).await? else { return Ok(()) };
-    operator::installed(&cluster).await?;
-    let namespace = cluster.namespace("lonely").await?;
-    let domain = format!("lonely-{}", unique());
-    cluster.api.apply(&manifests::embedded_domain(&domain)).await?;
-    for mut object in ["identities", "order"]
-        .map(|file| manifests::read(&format!("examples/shop/manifests/{file}.yaml")))
-        .into_iter()
-        .flat_map(Result::unwrap)
-    {
-        if text(&object, "/metadata/namespace") != "shop" {
-            continue;
-        }
-        object["metadata"]["namespace"] = namespace.as_str().into();
-        if text(&object, "/kind") == "ServiceIdentity" {
-            object["spec"]["trustDomain"] = domain.as_str().into();
-        }
-        if let Some(server) = object.pointer_mut("/spec/template/spec/containers/0/args/2") {
-            *server = "nobody.payments.svc:8443".into();
-        }
-        cluster.api.apply(&object).await?;
-    }
-    until("order counts failures", SLOW, async || {
-        let log = Log::read(&cluster, &namespace).await;
-        let failed = log.and_then(|log| log.total("failedTotal"));
-        Ok(failed
-            .map_err(|error| format!("{error:#}"))
-            .and_then(|failed| if failed > 0 { Ok(()) } else { Err("0".into()) }))
-    })
-    .await
 }
