@@ -141,11 +141,11 @@ async fn serve(wire: &Arc<Wire>, upstream: &Upstream, request: Request<Incoming>
     let verdict = wire.admit(asked, &body, process);
     let sent = Sent { wire, upstream, verdict, method, url, headers: head.headers, bytes };
     match verdict.fault {
-        None => sent.forward(whole).await,
+        None => sent.pass(whole).await,
         Some((Position::Before, Act::Answer(status))) => Ok(sent.refuse(status)),
         Some((Position::Before, Act::Delete)) => {
             wire.step().await;
-            sent.forward(whole).await
+            sent.pass(whole).await
         }
         Some((Position::Before, act)) => sent.end(act).await,
         Some((Position::Lost, act)) => {
@@ -154,13 +154,14 @@ async fn serve(wire: &Arc<Wire>, upstream: &Upstream, request: Request<Incoming>
                 Act::Answer(status) => Ok(sent.refuse(status)),
                 Act::Delete => {
                     wire.step().await;
+                    wire.answered(verdict.index, answer.status().as_u16());
                     Ok(answer)
                 }
                 act => sent.end(act).await,
             }
         }
         Some((Position::After, act)) => {
-            let mut answer = sent.forward(true).await?;
+            let mut answer = sent.pass(true).await?;
             let (delivered, wait) = mpsc::channel(1);
             answer.body_mut().delivered = Some(delivered);
             tokio::spawn(afterwards(Arc::clone(wire), wait, act));
@@ -192,7 +193,7 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// Sends it on; reads the `whole` answer before passing it back, or streams it.
+    /// Sends it on; reads the `whole` answer, or streams it. Whoever calls decides what the client sees of it.
     async fn forward(&self, whole: bool) -> Result<Response<Answer>, Cut> {
         let mut headers = self.headers.clone();
         for hop in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
@@ -229,8 +230,14 @@ impl Sent<'_> {
             });
             Answer { first: None, chunks: Some(chunks), delivered: None }
         };
-        self.wire.answered(self.verdict.index, status.as_u16());
         response.body(body).map_err(|_| Cut)
+    }
+
+    /// Sends it on, and passes the answer back.
+    async fn pass(&self, whole: bool) -> Result<Response<Answer>, Cut> {
+        let answer = self.forward(whole).await?;
+        self.wire.answered(self.verdict.index, answer.status().as_u16());
+        Ok(answer)
     }
 
     /// Answers in the server's stead.
