@@ -26,6 +26,9 @@ pub const FENCE_CANARY: &str = "countersign-fence-canary";
 /// Name of the policy that fences in the operator's account, and of its binding.
 pub const OPERATOR_FENCE: &str = "countersign-operator-fence";
 
+/// Name of the policy that keeps our CRDs from being deleted by mistake, and of its binding.
+pub const DELETION_GUARD: &str = "countersign-crd-deletion";
+
 /// The longest life of a token the operator may ask for, in seconds.
 pub const MAX_TOKEN_SECONDS: i64 = 600;
 
@@ -214,12 +217,12 @@ fn operator_everywhere() -> Vec<Rule> {
     let status: Vec<String> = KINDS.iter().map(|kind| format!("{kind}/status")).collect();
     let status: Vec<&str> = status.iter().map(String::as_str).collect();
     vec![
-        Rule::new(GROUP, &KINDS, &[Get, List, Watch, Patch], "the objects the operator works for"),
+        Rule::new(GROUP, &KINDS, FOLLOW, "the objects the operator works for"),
         Rule::new(GROUP, &status, &[Patch], "what the operator reports"),
         Rule::new(
             "",
             &["namespaces", "serviceaccounts", "services"],
-            READ,
+            FOLLOW,
             "selectors of trust domains, and the names a certificate may carry",
         ),
         Rule::new(
@@ -242,12 +245,7 @@ fn operator_everywhere() -> Vec<Rule> {
 
 fn operator_at_home(at: &Installation) -> Vec<Rule> {
     vec![
-        Rule::new(
-            "",
-            &["secrets"],
-            &[Get, List],
-            "keys of embedded authorities, the install key, sources of connections",
-        ),
+        Rule::new("", &["secrets"], &[Get], "keys of embedded authorities, the install key, sources of connections"),
         Rule::new("", &["configmaps"], &[Get], "CA certificates of connections and roots of trust domains"),
         Rule::new("", &["serviceaccounts/token"], &[Create], "the operator's own login to Vault or OpenBao")
             .only([at.service_account.clone()]),
@@ -258,7 +256,7 @@ fn operator_at_home(at: &Installation) -> Vec<Rule> {
 
 fn check_everywhere() -> Vec<Rule> {
     vec![
-        Rule::new(GROUP, &KINDS, &[Get, List], "conditions and next expiries"),
+        Rule::new(GROUP, &["vaultconnections", "trustdomains"], &[List], "has the operator looked at each of them"),
         Rule::new(
             "apiextensions.k8s.io",
             &["customresourcedefinitions"],
@@ -270,15 +268,9 @@ fn check_everywhere() -> Vec<Rule> {
             "admissionregistration.k8s.io",
             &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
             &[Get],
-            "is the fence there",
+            "are the fence and the guard of our CRDs there",
         )
-        .only([OPERATOR_FENCE.to_owned()]),
-        Rule::new(
-            "authorization.k8s.io",
-            &["subjectaccessreviews"],
-            &[Create],
-            "has the operator's account the rights of this table; a review stores nothing",
-        ),
+        .only([OPERATOR_FENCE.to_owned(), DELETION_GUARD.to_owned()]),
     ]
 }
 
@@ -290,6 +282,8 @@ fn definitions() -> impl Iterator<Item = String> {
 use Verb::{Create, Delete, Get, List, Patch, Update, Watch};
 
 const READ: &[Verb] = &[Get, List, Watch];
+/// What a watch cache needs: it never asks for one object by name.
+const FOLLOW: &[Verb] = &[List, Watch];
 
 #[cfg(test)]
 mod tests {

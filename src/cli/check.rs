@@ -8,10 +8,10 @@ use countersign_core::{
     explain::{
         Look, State,
         guard::Guard,
-        installation::{self, Check, DELETION_GUARD, Seen, checks, definitions, passed},
+        installation::{self, Check, Seen, checks, definitions, passed},
     },
     leader::DEFAULT_LEASE,
-    rights::OPERATOR_FENCE,
+    rights::{DELETION_GUARD, OPERATOR_FENCE},
 };
 use futures::{future::join_all, join};
 use jiff::Timestamp;
@@ -50,10 +50,6 @@ pub(super) struct Arguments {
     /// Name of the leader Lease in the operator's namespace
     #[arg(long, env = "COUNTERSIGN_LEASE_NAME", default_value = DEFAULT_LEASE, value_parser = settings::name, value_name = "NAME")]
     lease_name: String,
-
-    /// Name of the operator's Deployment
-    #[arg(long, env = "COUNTERSIGN_DEPLOYMENT", default_value = "countersign", value_parser = settings::name, value_name = "NAME")]
-    deployment: String,
 
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
@@ -116,12 +112,11 @@ fn renewal(lease: &Look<Lease>) -> Option<Timestamp> {
 async fn look(arguments: &Arguments, view: &View) -> installation::Seen {
     let home = &arguments.operator_namespace;
     let definitions = definitions();
-    let (definitions, fence, deletion, lease, deployment, connections, domains) = join!(
-        join_all(definitions.iter().map(|(name, _)| view.global(name))),
+    let (definitions, fence, deletion, lease, connections, domains) = join!(
+        join_all(definitions.iter().map(|name| view.global(name))),
         guard(view, OPERATOR_FENCE),
         guard(view, DELETION_GUARD),
         view.local(home, &arguments.lease_name),
-        view.local(home, &arguments.deployment),
         view.list_global::<VaultConnection>(),
         view.list_global::<TrustDomain>(),
     );
@@ -132,8 +127,6 @@ async fn look(arguments: &Arguments, view: &View) -> installation::Seen {
         renewed: false,
         fence,
         deletion,
-        deployment_name: arguments.deployment.clone(),
-        deployment,
         connections: connections.map(|listed| listed.objects),
         domains: domains.map(|listed| listed.objects),
     }

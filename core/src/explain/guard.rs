@@ -1,6 +1,9 @@
 //! Whether an admission policy of ours is in force, as far as its objects tell.
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::{
+    api::admissionregistration::v1::{MatchResources, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 
 use crate::explain::{Look, Unseen};
 
@@ -54,7 +57,7 @@ fn binding_gap(binding: &Look<ValidatingAdmissionPolicyBinding>) -> Option<&'sta
         Look::Found(binding) => {
             let Some(spec) = &binding.spec else { return Some("the binding is empty") };
             let denies = spec.validation_actions.iter().flatten().any(|action| action == "Deny");
-            let everywhere = spec.match_resources.is_none();
+            let everywhere = spec.match_resources.as_ref().is_none_or(leaves_nothing_out);
             if spec.policy_name != binding.metadata.name {
                 Some("the binding names another policy")
             } else if !denies {
@@ -64,4 +67,13 @@ fn binding_gap(binding: &Look<ValidatingAdmissionPolicyBinding>) -> Option<&'sta
             }
         }
     }
+}
+
+/// Whether a selection selects everything. The API server fills in empty selectors where there is one at all.
+fn leaves_nothing_out(selection: &MatchResources) -> bool {
+    let all = |selector: &Option<LabelSelector>| selector.as_ref().is_none_or(|one| *one == LabelSelector::default());
+    all(&selection.namespace_selector)
+        && all(&selection.object_selector)
+        && selection.resource_rules.as_ref().is_none_or(Vec::is_empty)
+        && selection.exclude_resource_rules.as_ref().is_none_or(Vec::is_empty)
 }

@@ -2,24 +2,21 @@
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{apps::v1::Deployment, coordination::v1::Lease},
+    api::coordination::v1::Lease,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use serde::Serialize;
 
 use crate::{
-    api::{ConditionType, SCHEMA_HASH, TrustDomain, VaultConnection, all_crds},
+    api::{ConditionType, TrustDomain, VaultConnection, all_crds, serves},
     explain::{
         Look, State, Unseen,
         guard::{Gap, Guard, gap},
         said::Said,
     },
-    rights::OPERATOR_FENCE,
+    rights::{DELETION_GUARD, OPERATOR_FENCE},
 };
-
-/// The policy that keeps our CRDs from being deleted by mistake, and its binding.
-pub const DELETION_GUARD: &str = "countersign-crd-deletion";
 
 /// How long a leader counts as alive after its last renewal, where the Lease does not say.
 const LEASE_SECONDS: i32 = 15;
@@ -39,10 +36,6 @@ pub struct Seen {
     pub fence: Guard,
     /// The policy that guards our CRDs.
     pub deletion: Guard,
-    /// Name of the operator's Deployment.
-    pub deployment_name: String,
-    /// The operator's Deployment.
-    pub deployment: Look<Deployment>,
     /// Every connection.
     pub connections: Result<Vec<VaultConnection>, Unseen>,
     /// Every trust domain.
@@ -69,25 +62,17 @@ pub struct Check {
     pub missing_right: Option<String>,
 }
 
-/// Names of the CRDs this binary works with, and the hash of the schema it knows.
-pub fn definitions() -> Vec<(String, String)> {
-    all_crds()
-        .into_iter()
-        .map(|crd| (crd.metadata.name.clone().unwrap_or_default(), hash(&crd.metadata).unwrap_or_default().to_owned()))
-        .collect()
+/// Names of the CRDs this binary works with.
+pub fn definitions() -> Vec<String> {
+    all_crds().into_iter().filter_map(|crd| crd.metadata.name).collect()
 }
 
 /// Every check, in the order in which things depend on each other.
 pub fn checks(seen: &Seen, now: Timestamp) -> Vec<Check> {
-    let definitions = definitions();
-    let mut checks: Vec<Check> = definitions
-        .iter()
-        .zip(&seen.definitions)
-        .map(|((name, wanted), look)| definition(name, wanted, look))
-        .collect();
+    let mut checks: Vec<Check> =
+        all_crds().iter().zip(&seen.definitions).map(|(ours, look)| definition(ours, look)).collect();
     checks.push(guarded(OPERATOR_FENCE, &seen.fence, true));
     checks.push(guarded(DELETION_GUARD, &seen.deletion, false));
-    checks.push(deployment(&seen.deployment_name, &seen.deployment));
     checks.push(leader(seen, now));
     checks.extend(reported("VaultConnection", &seen.connections, |object| Report {
         meta: &object.metadata,
@@ -126,13 +111,10 @@ impl Check {
     }
 }
 
-fn hash(meta: &ObjectMeta) -> Option<&str> {
-    meta.annotations.as_ref()?.get(SCHEMA_HASH).map(String::as_str)
-}
-
-fn definition(name: &str, wanted: &str, look: &Look<CustomResourceDefinition>) -> Check {
+/// As the operator judges it at its start: by the fields it can hold, whoever wrote it.
+fn definition(ours: &CustomResourceDefinition, look: &Look<CustomResourceDefinition>) -> Check {
     const RENEW: &str = "`helm upgrade`, or apply the output of `countersign crds`";
-    let object = format!("CustomResourceDefinition/{name}");
+    let object = format!("CustomResourceDefinition/{}", ours.metadata.name.as_deref().unwrap_or_default());
     let crd = match look {
         Look::Found(crd) => crd,
         Look::Absent => return Check::failed(object, "it does not exist", RENEW),
@@ -143,15 +125,12 @@ fn definition(name: &str, wanted: &str, look: &Look<CustomResourceDefinition>) -
         .iter()
         .flat_map(|status| status.conditions.iter().flatten())
         .any(|one| one.type_ == "Established" && one.status == "True");
-    match hash(&crd.metadata) {
-        None => Check::failed(object, "it carries no schema hash, so another hand wrote it", RENEW),
-        Some(found) if found != wanted => {
-            Check::failed(object, "its schema is that of another version of countersign", RENEW)
-        }
-        Some(_) if !established => {
-            Check::failed(object, "the API server does not serve it yet", "wait a moment, then describe it")
-        }
-        Some(_) => Check::new(object, State::Ok, "served, with the schema of this version"),
+    if !serves(crd, ours) {
+        Check::failed(object, "it lacks fields of this version of countersign", RENEW)
+    } else if !established {
+        Check::failed(object, "the API server does not serve it yet", "wait a moment, then describe it")
+    } else {
+        Check::new(object, State::Ok, "served, with every field of this version")
     }
 }
 
@@ -163,23 +142,6 @@ fn guarded(name: &str, guard: &Guard, needed: bool) -> Check {
         Some(Gap::Hidden(why)) => Check::hidden(object, why),
     };
     Check { needed, ..check }
-}
-
-fn deployment(name: &str, look: &Look<Deployment>) -> Check {
-    const LOOK: &str = "describe the Deployment and its pods, and read their log";
-    let object = format!("Deployment/{name}");
-    let check = match look {
-        Look::Found(deployment) => {
-            let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-            let available = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-            let message = format!("{available} of {wanted} replicas are available");
-            if available > 0 { Check::new(object, State::Ok, message) } else { Check::failed(object, message, LOOK) }
-        }
-        Look::Absent => Check::failed(object, "it does not exist", "`helm upgrade`, or name it with --deployment"),
-        Look::Hidden(why) => Check::hidden(object, why),
-    };
-    // The Lease says the same and more: whoever renews it runs.
-    Check { needed: false, ..check }
 }
 
 fn leader(seen: &Seen, now: Timestamp) -> Check {

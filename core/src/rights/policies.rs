@@ -8,7 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicySpec, Validation, Variable,
 };
 
-use super::{Installation, KINDS, MAX_TOKEN_SECONDS, OPERATOR_FENCE};
+use super::{DELETION_GUARD, Installation, KINDS, MAX_TOKEN_SECONDS, OPERATOR_FENCE};
 use crate::api::{ALLOW_DELETION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION};
 
 /// One admission policy.
@@ -40,7 +40,7 @@ pub fn policies(at: &Installation) -> Vec<Policy> {
             spec: operator_fence(at),
         },
         Policy {
-            name: "countersign-crd-deletion",
+            name: DELETION_GUARD,
             key: deletion,
             purpose: "A CustomResourceDefinition of ours can be deleted only after it was annotated \
                       countersign.dev/allow-deletion: \"true\", because it takes every object and every owned Secret \
