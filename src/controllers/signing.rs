@@ -54,6 +54,8 @@ struct Line {
     queue: SignQueue,
     /// The issuer that signed last with a key of our own, and what it was made of.
     issuer: Option<Kept>,
+    /// Held by whoever reads the key, so that a burst reads it once.
+    reading: Arc<tokio::sync::Mutex<()>>,
     complaint: Option<Complaint>,
 }
 
@@ -143,6 +145,7 @@ impl Signing {
         let line = lines.entry(name.to_owned()).or_insert_with(|| Line {
             queue: SignQueue::new(self.clock.clone(), domain.limits),
             issuer: None,
+            reading: Arc::default(),
             complaint: None,
         });
         let queue = line.queue.clone();
@@ -170,14 +173,23 @@ impl Signing {
         }
     }
 
+    /// The issuer of the domain's active authority, if its key is in memory.
+    fn kept(&self, name: &str, domain: &Domain) -> Option<Arc<dyn Issuer>> {
+        let mut lines = self.lines();
+        let kept = lines.get_mut(name)?.issuer.as_mut().filter(|kept| kept.authority == domain.active.id)?;
+        kept.used = self.clock.monotonic();
+        Some(kept.issuer.clone())
+    }
+
     /// The domain's own authority, its key read when it is first needed.
     async fn embedded(&self, name: &str, domain: &Domain) -> Result<Arc<dyn Issuer>, Failure> {
-        let now = self.clock.monotonic();
-        if let Some(line) = self.lines().get_mut(name)
-            && let Some(kept) = line.issuer.as_mut().filter(|kept| kept.authority == domain.active.id)
-        {
-            kept.used = now;
-            return Ok(kept.issuer.clone());
+        if let Some(issuer) = self.kept(name, domain) {
+            return Ok(issuer);
+        }
+        let reading = self.lines().get(name).map(|line| line.reading.clone()).unwrap_or_default();
+        let _reading = reading.lock().await;
+        if let Some(issuer) = self.kept(name, domain) {
+            return Ok(issuer);
         }
         for number in 1.. {
             let Some(secret) = self.cluster.authority(&secret_name(&domain.name, number)).await? else { break };
@@ -187,7 +199,7 @@ impl Signing {
                 let issuer = issuers::build(source, self.entropy.clone())?;
                 if let Some(line) = self.lines().get_mut(name) {
                     let authority = domain.active.id.clone();
-                    line.issuer = Some(Kept { authority, issuer: issuer.clone(), used: now });
+                    line.issuer = Some(Kept { authority, issuer: issuer.clone(), used: self.clock.monotonic() });
                 }
                 return Ok(issuer);
             }
