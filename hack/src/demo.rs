@@ -21,6 +21,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use self::interrupt::Interrupt;
+use self::proof::Proof;
 use self::site::{INDEX, Site};
 use self::stage::Stage;
 use self::timeline::Timeline;
@@ -82,7 +83,17 @@ pub fn main(args: &DemoArgs, cache: &Cache) -> Result<()> {
             interrupt.settle(ended)?;
         }
     }
-    interrupt.settle(played)
+    conclude(&interrupt.settle(played)?, timeline)
+}
+
+/// The table, as the last thing on the screen; fails unless every proof held.
+fn conclude(proofs: &[Proof], timeline: Timeline) -> Result<()> {
+    println!("\n{}", proof::table(proofs, timeline.elapsed().as_secs()));
+    let failed = proofs.iter().filter(|proof| !proof.held()).count();
+    if failed > 0 {
+        bail!("{failed} of {} proofs did not hold", proofs.len());
+    }
+    Ok(())
 }
 
 fn play(
@@ -92,7 +103,7 @@ fn play(
     cache: &Cache,
     timeline: Timeline,
     interrupt: &Interrupt,
-) -> Result<()> {
+) -> Result<Vec<Proof>> {
     let run = Run::new(cache, site::place()?);
     let kubectl = Kubectl::new(env.programs.kubectl.clone(), env.kubeconfig.clone(), run.dir());
     let stage = Stage { env: env.clone(), kubectl, timeline, interrupt: interrupt.clone() };
@@ -107,13 +118,7 @@ fn play(
     install::operator(&stage, &run)?;
     install::trust(&stage, &server)?;
     install::shop(&stage)?;
-    let proofs = prove::all(&stage, &server)?;
-    println!("\n{}\n", proof::table(&proofs, timeline.elapsed().as_secs()));
-    let failed = proofs.iter().filter(|proof| !proof.held()).count();
-    if failed > 0 {
-        bail!("{failed} of {} proofs did not hold", proofs.len());
-    }
-    Ok(())
+    prove::all(&stage, &server)
 }
 
 fn look_around(env: &Env, operator: &Path, site: &Site) {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::cache::{Cache, repository};
@@ -35,8 +35,7 @@ pub enum Image {
 
 /// Builds and packs the images and prints where they lie.
 pub fn main(args: &ImageArgs, cache: &Cache) -> Result<()> {
-    for image in &args.images {
-        let packed = pack(*image, cache)?;
+    for (image, packed) in args.images.iter().zip(pack(&args.images, cache)?) {
         println!("{} in {}", image.reference(), packed.tar.display());
     }
     Ok(())
@@ -51,9 +50,19 @@ pub struct Packed {
     pub binary: PathBuf,
 }
 
-/// Builds one image.
-pub fn pack(image: Image, cache: &Cache) -> Result<Packed> {
-    let binary = build(image.name(), Target::choose()?)?;
+/// Both images, the operator's first.
+pub fn pack_all(cache: &Cache) -> Result<[Packed; 2]> {
+    let packed = pack(&[Image::Countersign, Image::Shop], cache)?;
+    <[Packed; 2]>::try_from(packed).map_err(|_| anyhow!("there are not two images"))
+}
+
+/// Builds the binaries in one go, so that what they share is compiled once, and packs each.
+fn pack(images: &[Image], cache: &Cache) -> Result<Vec<Packed>> {
+    let binaries = build(images, Target::choose()?)?;
+    images.iter().zip(binaries).map(|(image, binary)| pack_one(*image, binary, cache)).collect()
+}
+
+fn pack_one(image: Image, binary: PathBuf, cache: &Cache) -> Result<Packed> {
     let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let program = oci::Entry::Program { path: format!("/{}", image.name()), content };
     let packed = oci::pack(&[program], &image.config())?;
@@ -157,8 +166,8 @@ impl Target {
     }
 }
 
-/// Builds the static release binary of a package and returns its path.
-fn build(package: &str, target: Target) -> Result<PathBuf> {
+/// Builds the static release binaries and returns their paths.
+fn build(images: &[Image], target: Target) -> Result<Vec<PathBuf>> {
     let metadata = metadata()?;
     // The same bytes from any folder: no path of this machine stays in the binary. Our own sources are compiled by their
     // paths within the workspace; naming its folder here would only rebuild everything for each clone.
@@ -174,7 +183,8 @@ fn build(package: &str, target: Target) -> Result<PathBuf> {
         "--release",
         "--message-format=json-render-diagnostics",
     ]);
-    cargo.args(["--target", &triple, "--package", package, "--bin", package]);
+    cargo.args(["--target", &triple]);
+    cargo.args(images.iter().flat_map(|image| ["--package", image.name(), "--bin", image.name()]));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", target.flags(&remap)).env("SOURCE_DATE_EPOCH", "0");
     cargo.env(format!("CFLAGS_{underscored}"), c_flags);
     if target == Target::Musl {
@@ -183,10 +193,14 @@ fn build(package: &str, target: Target) -> Result<PathBuf> {
     // Progress and errors go straight to the terminal; only the messages are read.
     let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("cannot build {package} for {triple}");
+        bail!("cannot build the binaries for {triple}");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    executable(&messages, package).with_context(|| format!("cargo built no executable of {package}"))
+    let built = |image: &Image| {
+        let name = image.name();
+        executable(&messages, name).with_context(|| format!("cargo built no executable of {name}"))
+    };
+    images.iter().map(built).collect()
 }
 
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::cluster;
 use crate::cluster::place::Layer;
 use crate::cluster::programs::{GO_PROGRAMS, Programs};
-use crate::image::{Image, Packed, pack};
+use crate::image::{Packed, pack_all};
 
 /// How often a long build says that it goes on.
 const EVERY: Duration = Duration::from_secs(20);
@@ -55,7 +55,7 @@ pub fn programs(cache: &Cache, layer: Layer, timeline: Timeline) -> Result<()> {
 /// Builds and packs the images.
 pub fn images(cache: &Cache, timeline: Timeline) -> Result<Images> {
     meanwhile(
-        || Ok(Images { countersign: pack(Image::Countersign, cache)?, shop: pack(Image::Shop, cache)? }),
+        || pack_all(cache).map(|[countersign, shop]| Images { countersign, shop }),
         || timeline.say("build", "the operator and the shop are being compiled"),
     )
 }
