@@ -1,5 +1,7 @@
 //! `cargo xtask e2e`: the release binary and the chart on a whole cluster, judged from outside.
 //!
+//! `cargo xtask crash`: the same binary behind a proxy that fails at each of its calls, one after another.
+//!
 //! Brings up a cluster with enforced NetworkPolicy, OpenBao and our images, runs the tests of `e2e/`, and ends all of
 //! it. The tests know nothing of this file; they are told about the cluster by `COUNTERSIGN_TEST_ENV`.
 
@@ -12,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::cache::Cache;
 use crate::cluster::place::{Layer, Place, Run};
 use crate::cluster::{self};
-use crate::image::{self, Image};
+use crate::image;
 use crate::process::{capture, find};
 use crate::test::{Counts, FEATURES, INDEX, counted, run};
 
@@ -22,11 +24,24 @@ const NODE_TARGETS: [&str; 4] = ["lifecycle", "operator", "traffic", "whole_run"
 /// What judges certificates in the end-to-end tests, with the Debian package of each.
 const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];
 
-/// Runs them; fails if one did.
+/// Arguments of `cargo xtask crash`.
+#[derive(Debug, clap::Args)]
+pub struct CrashArgs {
+    /// Replay this one, as a run has named it: issue.W01.lost.kill
+    plan: Option<String>,
+}
+
+/// The tests on a node; fails if one did.
 pub fn main(cache: &Cache) -> Result<()> {
     let started = Instant::now();
+    node(cache, Place::new(INDEX).context("there is no cluster of that number")?)?.conclude(started)
+}
+
+/// The crash plans; fails if one did.
+pub fn crash_main(args: &CrashArgs, cache: &Cache) -> Result<()> {
+    let started = Instant::now();
     let place = Place::new(INDEX).context("there is no cluster of that number")?;
-    node(cache, place)?.conclude(started)
+    crash(cache, place, args.plan.as_deref())?.conclude(started)
 }
 
 /// The release binary and the chart on a whole node.
@@ -35,12 +50,11 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
     println!("\n== a cluster with a node, OpenBao and our images");
     install_judges()?;
     cluster::build(cache, Layer::L2)?;
-    let images = [image::pack(Image::Countersign, cache)?.tar, image::pack(Image::Shop, cache)?.tar];
+    let images = image::pack_all(cache)?.map(|packed| packed.tar);
     cluster::start(cache, Layer::L2, place)?;
     let result = furnish(cache, place, &images).and_then(|()| {
         println!("ok it is up ({} s)", started.elapsed().as_secs());
-        let mut tests = run(&["test", "--workspace", "--no-fail-fast"]);
-        tests.args(["--features", &format!("{FEATURES},countersign-e2e/cluster")]);
+        let mut tests = run(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
         tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
         // The tests mostly wait, so more of them at once than there are cores.
         tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
@@ -52,19 +66,47 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
     result
 }
 
-/// Puts the images and OpenBao where the tests expect them, by the commands that a person uses.
+/// Faults at every call of the release binary, on a control plane without a node; `plan` replays one of them.
+pub fn crash(cache: &Cache, place: Place, plan: Option<&str>) -> Result<Counts> {
+    println!("\n== a control plane and OpenBao for the crash plans");
+    cluster::build(cache, Layer::L0)?;
+    let [operator, _] = image::pack_all(cache)?;
+    cluster::start(cache, Layer::L0, place)?;
+    let result = openbao(cache, place).and_then(|()| {
+        let mut plans = run(&["test", "--workspace", "--features", &features(), "--test", "crash"]);
+        plans.args(["--", "--nocapture"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
+        plans.env("COUNTERSIGN_BINARY", operator.binary);
+        plans.envs(plan.map(|plan| ("COUNTERSIGN_PLAN", plan)));
+        counted("crash plans", &mut plans)
+    });
+    cluster::stop(cache, place)?;
+    result
+}
+
+/// Those of both kinds of tests, so that the second builds nothing.
+fn features() -> String {
+    format!("{FEATURES},countersign-e2e/cluster,countersign-e2e/crash")
+}
+
+/// Puts the images where the tests expect them, and OpenBao beside the cluster.
 fn furnish(cache: &Cache, place: Place, images: &[PathBuf]) -> Result<()> {
-    let this = std::env::current_exe().context("cannot find this program")?;
     let index = place.index().to_string();
-    let images_folder = cache.images();
-    let root = images_folder.parent().context("the cache has no folder")?;
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(&this);
-        command.env("COUNTERSIGN_CACHE", root).args(arguments);
-        command
-    };
-    capture(command(&["cluster", "images", "--index", &index]).args(images)).context("cannot load the images")?;
-    capture(&mut command(&["openbao", "--index", &index, "up"])).context("cannot start OpenBao").map(drop)
+    capture(this(cache)?.args(["cluster", "images", "--index", &index]).args(images))
+        .context("cannot load the images")?;
+    openbao(cache, place)
+}
+
+fn openbao(cache: &Cache, place: Place) -> Result<()> {
+    let index = place.index().to_string();
+    capture(this(cache)?.args(["openbao", "--index", &index, "up"])).context("cannot start OpenBao").map(drop)
+}
+
+/// This program: what a person does by a command is done by the same one here.
+fn this(cache: &Cache) -> Result<Command> {
+    let images = cache.images();
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    command.env("COUNTERSIGN_CACHE", images.parent().context("the cache has no folder")?);
+    Ok(command)
 }
 
 /// Installs the judges that are missing; fails with their packages where that is not possible.

@@ -46,6 +46,8 @@ enum Command {
     Openbao(openbao::OpenbaoArgs),
     /// Run the tests of the release binary and the chart on a whole cluster; the last line is their sum
     E2e,
+    /// Kill, cut and withhold at every call of the release binary, and judge what is left
+    Crash(e2e::CrashArgs),
     /// Run every test; the last line is their sum
     Test(test::TestArgs),
     /// Writes everything that is generated: CRDs, chart templates, reference pages
@@ -75,6 +77,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::main(&args, &cache),
         Command::Openbao(args) => openbao::main(&args, &cache),
         Command::E2e => e2e::main(&cache),
+        Command::Crash(args) => e2e::crash_main(&args, &cache),
         Command::Test(args) => test::main(args, &cache),
         Command::Crds { check } => crds::run(check).and_then(|()| chart::run(check)).and_then(|()| docs::run(check)),
     }

@@ -124,8 +124,10 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
         ]),
     )?;
     if args.fast {
+        println!("left out by --fast: crash plans (`cargo xtask crash`)");
         println!("left out by --fast: end to end on a cluster with a node (`cargo xtask e2e`)");
     } else {
+        counts += e2e::crash(cache, place, None)?;
         counts += e2e::node(cache, place)?;
     }
     counts.conclude(started)
