@@ -9,10 +9,12 @@ use crate::{
     fault::{Class, Failure},
     identity::{
         answer::{self, Asked},
+        attempts::Inputs,
         gates::{self, Admitted, Hold},
         intent::Intent,
         queue::Urgency,
         renewal::{self, second},
+        requests,
         storm::{self, Cause},
         triggers::{self, Trigger},
         world::{
@@ -26,7 +28,7 @@ use crate::{
 
 /// Hash of what a Secret was rendered from besides key and leaf.
 pub const RENDERING: &str = "countersign.dev/rendering";
-/// The request that the stored certificate answered.
+/// The request that the stored certificate answered, hashed, and when.
 pub const ANSWERED_REQUEST: &str = "countersign.dev/answered-request";
 /// The leaf must end this long before its authority.
 const AUTHORITY_MARGIN: i64 = 3_600;
@@ -109,11 +111,11 @@ impl Pass<'_> {
         }))
     }
 
-    /// A back-off or the storm guard, either of which says wait.
+    /// A back-off, the minute between two requests or the storm guard, any of which says wait.
     fn not_now(self, admitted: &Admitted<'_>, trigger: Trigger) -> Option<Hold> {
-        let requested = trigger == Trigger::RequestedNow;
-        let inputs = inputs(self.intent, admitted);
-        gates::backing_off(self.intent, self.world, &inputs, requested, self.now).or_else(|| {
+        let last_failure = self.world.memory.last_failure.as_ref();
+        let backing_off = self.inputs(admitted).backing_off(last_failure, &self.intent.uid, self.now);
+        backing_off.or_else(|| requests::too_soon(self.world, trigger, self.now)).or_else(|| {
             let cause = if self.is_due() { Cause::Due } else { Cause::Early };
             let until = storm::blocked_until(&self.world.memory.issues, cause, self.now)?;
             let message =
@@ -155,7 +157,12 @@ impl Pass<'_> {
             ("tls.key".to_owned(), key.private_key.clone()),
             ("ca.crt".to_owned(), SecretBytes::from(admitted.domain.roots.clone())),
         ]);
-        Next::Do(Effect::WriteSecret(self.secret(data, triggers::answered_request(self.intent), rendering, trigger)))
+        let answered = requests::mark(self.intent, self.world, self.now);
+        Next::Do(Effect::WriteSecret(self.secret(data, answered, rendering, trigger)))
+    }
+
+    fn inputs(self, admitted: &Admitted<'_>) -> Inputs {
+        Inputs::of(self.intent, self.world, admitted)
     }
 
     /// Whether time alone is reason enough to replace what is stored.
@@ -224,15 +231,9 @@ impl Pass<'_> {
         match failure.class {
             Class::Conflict | Class::Unavailable | Class::Throttled => self.carry_on(failure.clone(), due),
             Class::Invalid | Class::Waiting | Class::Denied | Class::Bug => {
-                let inputs = inputs(self.intent, admitted);
-                let before = self
-                    .world
-                    .memory
-                    .last_failure
-                    .as_ref()
-                    .filter(|last| last.inputs == inputs)
-                    .map_or(0, |last| last.attempts);
-                let counted = Counted { attempts: before.saturating_add(1), inputs };
+                let inputs = self.inputs(admitted);
+                let before = inputs.attempts_before(self.world.memory.last_failure.as_ref());
+                let counted = Counted { attempts: before.saturating_add(1), inputs: inputs.to_string() };
                 let wait = failure.backoff(u32::try_from(counted.attempts).unwrap_or(1), &self.intent.uid);
                 let outcome = Outcome::Failed { failure: failure.clone(), counted: Some(counted) };
                 self.settle(outcome, due, Some(self.after(wait)))
@@ -280,11 +281,6 @@ fn rendering(intent: &Intent, admitted: &Admitted<'_>) -> String {
         DeletionPolicy::Retain => b"Retain",
     });
     digest::short(&parts)
-}
-
-/// What a failure was about: as soon as any of it changes, the back-off is forgotten.
-pub fn inputs(intent: &Intent, admitted: &Admitted<'_>) -> String {
-    digest::short(&[&intent.generation.to_be_bytes(), admitted.domain.revision.as_bytes()])
 }
 
 /// The next instant at which time alone changes what is true of a stored leaf.

@@ -10,7 +10,6 @@ use crate::{
     identity::{
         intent::Intent,
         names::{self, Refusal},
-        renewal::second,
         world::{DomainView, ServiceView, TargetView, World},
     },
     value::{domain::Domain, lifetime, x509::Names},
@@ -209,17 +208,4 @@ pub const TARGET_AGE: i64 = 10;
 /// Whether the target was read recently enough to buy a signature whose result must be stored.
 pub fn target_is_fresh(world: &World, now: Timestamp) -> bool {
     now.as_second() - world.target_read_at.as_second() <= TARGET_AGE
-}
-
-/// Whether a counted failure of the same inputs is still backing off at `now`.
-///
-/// A person's request shortens the wait to a minute.
-pub fn backing_off(intent: &Intent, world: &World, inputs: &str, requested: bool, now: Timestamp) -> Option<Hold> {
-    let failure = world.memory.last_failure.as_ref().filter(|last| last.inputs == inputs && last.at.0 <= now)?;
-    let attempts = u32::try_from(failure.attempts).unwrap_or(1);
-    let known = Failure::new(failure.class, failure.reason, failure.message.clone());
-    let wait = i64::try_from(known.backoff(attempts, &intent.uid).as_secs()).unwrap_or(i64::MAX);
-    let wait = if requested { wait.min(60) } else { wait };
-    let until = second(failure.at.0.as_second().saturating_add(wait));
-    (now < until).then_some(Hold { failure: known, until: Some(until) })
 }

@@ -5,6 +5,7 @@
 //! the reply is folded back in → … → [`report::report`] writes the status.
 
 pub mod answer;
+pub mod attempts;
 pub mod decide;
 pub mod gates;
 pub mod intent;
@@ -12,9 +13,13 @@ pub mod names;
 pub mod queue;
 pub mod renewal;
 pub mod report;
+pub mod requests;
 pub mod storm;
 pub mod triggers;
 pub mod world;
+
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 

@@ -11,8 +11,8 @@ use crate::{
     fault::{Class, Failure},
     identity::{
         intent::{Intent, Rejection},
-        renewal, storm,
-        triggers::{self, Trigger},
+        renewal, requests, storm,
+        triggers::Trigger,
         world::{DomainView, Outcome, Settled, Stored, TargetView, World},
     },
     value::{lifetime, x509::Leaf},
@@ -47,8 +47,8 @@ pub fn report(
         status.issues = storm::count(&previous.issues, signed, i32::from(renewed), now);
     }
     status.last_failure = last_failure(settled, previous, now);
-    let answered = stored.is_some_and(|stored| stored.answered_request == triggers::answered_request(intent));
-    if answered && settled.outcome == Outcome::Steady && intent.requested.is_some() {
+    let is_answered = stored.is_some_and(|stored| requests::is_answered(intent, stored));
+    if is_answered && settled.outcome == Outcome::Steady {
         status.last_handled_request.clone_from(&intent.requested);
     }
     let findings = findings(intent, world, settled, &previous.conditions, now);

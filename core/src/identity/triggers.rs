@@ -9,11 +9,10 @@ use crate::{
     identity::{
         gates::Admitted,
         intent::Intent,
-        renewal,
+        renewal, requests,
         world::{Stored, TargetView, World},
     },
     value::{
-        digest,
         secret_data::SecretBytes,
         x509::{KeyKind, Leaf},
     },
@@ -95,7 +94,7 @@ pub fn first(
     if renewal::point(&intent.uid, leaf, intent.renew_before).at <= now {
         return Some(Trigger::RenewalDue);
     }
-    if intent.requested.is_some() && stored.answered_request != answered_request(intent) {
+    if requests::pending(intent, world).is_some() {
         return Some(Trigger::RequestedNow);
     }
     let roots = stored.data.get("ca.crt").map(SecretBytes::expose);
@@ -103,13 +102,6 @@ pub fn first(
         return Some(Trigger::RootsChanged);
     }
     None
-}
-
-/// The mark on a Secret whose certificate answered the intent's request.
-///
-/// A hash, because a person's text may be longer than an annotation should be.
-pub fn answered_request(intent: &Intent) -> Option<String> {
-    intent.requested.as_ref().map(|text| digest::short(&[text.as_bytes()]))
 }
 
 fn is_from_active_authority(stored: &Stored, leaf: &Leaf, admitted: &Admitted<'_>) -> bool {

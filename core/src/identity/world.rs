@@ -118,7 +118,8 @@ pub struct Stored {
     pub trusted: bool,
     /// Hash over what it was rendered from besides key and leaf: roots, labels, annotations, owner.
     pub rendering: Option<String>,
-    /// The request (`countersign.dev/requested-at`, hashed) that its certificate answered.
+    /// The request (`countersign.dev/requested-at`, hashed) that its certificate answered, and when; see
+    /// [`requests`](crate::identity::requests).
     pub answered_request: Option<String>,
     /// Its bytes, carried over when only metadata or roots change.
     pub data: BTreeMap<String, SecretBytes>,
@@ -311,7 +312,7 @@ pub enum Outcome {
 pub struct Counted {
     /// Which attempt in a row it was.
     pub attempts: i32,
-    /// What it was about; see [`decide::inputs`](crate::identity::decide::inputs).
+    /// What it was about; see [`Inputs`](crate::identity::attempts::Inputs).
     pub inputs: String,
 }
 
