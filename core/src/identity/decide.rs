@@ -144,7 +144,7 @@ impl Pass<'_> {
             );
             return self.failed(&Failure::new(Class::Denied, Reason::AnswerRejected, message), Some(trigger), admitted);
         }
-        if trigger.is_plain_renewal() && stored.is_some_and(|old| answer.leaf.not_after <= old.not_after) {
+        if trigger.is_plain_renewal() && stored.is_some_and(|old| !self.is_progress(old, &answer.leaf)) {
             let message = "the new certificate does not end later than the stored one and was not stored; check the issuer's limits";
             return self.failed(
                 &Failure::new(Class::Denied, Reason::RenewalNotLater, message),
@@ -163,6 +163,15 @@ impl Pass<'_> {
 
     fn inputs(self, admitted: &Admitted<'_>) -> Inputs {
         Inputs::of(self.intent, self.world, admitted)
+    }
+
+    /// Whether `new` is worth storing where `old` is still what the spec asks for.
+    ///
+    /// A renewal that does not end later would be due again at once. Who asks for a certificate wants another one, say
+    /// because a key was seen, also of an issuer whose certificates all end at one time; but the end never goes down.
+    fn is_progress(self, old: &Leaf, new: &Leaf) -> bool {
+        let is_requested = requests::pending(self.intent, self.world).is_some();
+        new.not_after > old.not_after || is_requested && new.not_after == old.not_after
     }
 
     /// Whether time alone is reason enough to replace what is stored.

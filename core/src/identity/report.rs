@@ -48,7 +48,7 @@ pub fn report(
     }
     status.last_failure = last_failure(settled, previous, now);
     let is_answered = stored.is_some_and(|stored| requests::is_answered(intent, stored));
-    if is_answered && settled.outcome == Outcome::Steady {
+    if is_answered {
         status.last_handled_request.clone_from(&intent.requested);
     }
     let findings = findings(intent, world, settled, &previous.conditions, now);

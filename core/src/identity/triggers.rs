@@ -60,7 +60,7 @@ impl Trigger {
         self != Self::RootsChanged
     }
 
-    /// Whether the stored certificate is still what the spec asks for, so that the new one must end later.
+    /// Whether the stored certificate is still what the spec asks for, so that the new one must not end earlier.
     pub fn is_plain_renewal(self) -> bool {
         matches!(self, Self::RenewalDue | Self::RequestedNow)
     }

@@ -119,3 +119,76 @@ fn a_request_clears_the_back_off_of_a_certificate_that_never_came() {
         assert_eq!(shell.asked, asked, "{at}");
     }
 }
+
+/// The end of every certificate of an issuer whose end stays.
+const ONE_END: i64 = START + 72_000;
+
+fn ends_at_one_time(_: i64, _: i64) -> Result<i64, Failure> {
+    Ok(ONE_END)
+}
+
+#[test]
+fn a_request_in_the_second_of_the_issue_is_answered() {
+    let mut shell = Shell::new();
+    shell.pass(START);
+    request(&mut shell, "first");
+    shell.pass(START);
+    assert_eq!((shell.asked, shell.status.last_handled_request.as_deref()), (2, Some("first")));
+    assert_eq!(shell.status.revision, Some(2));
+}
+
+#[test]
+fn a_request_is_answered_though_the_end_stays() {
+    let mut shell = Shell::new();
+    shell.issuer = ends_at_one_time;
+    shell.pass(START);
+    request(&mut shell, "first");
+    for at in [START + 1, START + 2, START + 600] {
+        let settled = shell.pass(at);
+        assert_eq!((shell.asked, shell.status.last_handled_request.as_deref()), (2, Some("first")), "{at}");
+        assert_eq!((shell.says("Issued").as_str(), settled.due), ("True/TTLShortened", None));
+    }
+}
+
+/// Renewal and request are both due: the renewal is refused, the request is not.
+#[test]
+fn a_request_is_answered_though_a_renewal_is_refused() {
+    let mut shell = Shell::new();
+    shell.issuer = ends_at_one_time;
+    shell.pass(START);
+    let due = START + 71_000;
+    shell.pass(due);
+    assert_eq!((shell.asked, shell.says("Issued").as_str()), (2, "False/RenewalNotLater"));
+    request(&mut shell, "first");
+    shell.pass(due + 60);
+    // What was stored is due again, because its end is as near as before; that renewal waits.
+    assert_eq!(shell.status.last_handled_request.as_deref(), Some("first"));
+    assert_eq!(shell.status.revision, Some(2));
+}
+
+#[test]
+fn an_end_that_would_go_down_refuses_a_request_and_backs_off() {
+    let (mut shell, now) = issued();
+    shell.issuer = |now, _| Ok(now + 3_600);
+    request(&mut shell, "first");
+    for (at, asked) in [(0, 2), (60, 2), (299, 2), (300, 3), (899, 3), (900, 4)] {
+        shell.pass(now + at);
+        assert_eq!((shell.asked, shell.says("Issued").as_str()), (asked, "False/RenewalNotLater"), "{at}");
+        assert_eq!((shell.says("Ready").as_str(), &shell.status.last_handled_request), ("True/Valid", &None));
+    }
+}
+
+/// Refused renewals back off to one an hour, and the end of the certificate changes nothing about it.
+#[test]
+fn an_issuer_whose_end_stays_is_not_asked_in_a_loop() {
+    let mut shell = Shell::new();
+    shell.issuer = ends_at_one_time;
+    let mut at = START;
+    while at < ONE_END + 36_000 {
+        let settled = shell.pass(at);
+        at = settled.wake.unwrap().as_second().max(at + 1);
+    }
+    let hours = 30;
+    assert!(shell.asked <= 5 + hours, "{} signatures", shell.asked);
+    assert_eq!(shell.status.revision, Some(1));
+}
