@@ -262,22 +262,30 @@ fn issued(
     }
 }
 
-/// A certificate that is shorter than asked for, or whose `renewBefore` cannot be kept.
+/// A certificate that is shorter than asked for, or whose `renewBefore` cannot be kept; one that is both says both.
+///
+/// The reason is then the one that the spec can mend; the other fact is in the message.
 fn shortened(intent: &Intent, world: &World, leaf: &Leaf) -> Option<(Reason, String)> {
     let DomainView::Ready(domain) = &world.domain else { return None };
     let asked = intent.ttl.unwrap_or(domain.default_ttl);
     let got = std::time::Duration::from_secs(u64::try_from(renewal::lifetime(leaf)).unwrap_or_default());
-    if got < asked {
-        let message =
-            format!("asked {}, got {}; the issuer's limit applies", lifetime::format(asked), lifetime::format(got));
-        return Some((Reason::TTLShortened, message));
-    }
-    renewal::point(&intent.uid, leaf, intent.renew_before).renew_before_too_long.then(|| {
-        (
+    let shorter = (got < asked).then(|| {
+        format!("asked {}, got {}; the issuer's limit applies", lifetime::format(asked), lifetime::format(got))
+    });
+    let too_long = renewal::point(&intent.uid, leaf, intent.renew_before).renew_before_too_long;
+    let too_long = intent.renew_before.filter(|_| too_long).map(|before| {
+        let before = lifetime::format(before);
+        format!("renewBefore {before} is half the lifetime or more; the default renewal point is used")
+    });
+    match (shorter, too_long) {
+        (None, None) => None,
+        (Some(shorter), None) => Some((Reason::TTLShortened, shorter)),
+        (None, Some(too_long)) => Some((Reason::RenewBeforeTooLong, too_long)),
+        (Some(shorter), Some(too_long)) => Some((
             Reason::RenewBeforeTooLong,
-            "renewBefore is half the lifetime or more; the default renewal point is used".to_owned(),
-        )
-    })
+            format!("{too_long}; the lifetime was shortened (TTLShortened: {shorter})"),
+        )),
+    }
 }
 
 /// The kstatus pair: work goes on by itself, or a person must act.

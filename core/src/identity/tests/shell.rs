@@ -86,6 +86,11 @@ impl Shell {
         self.condition(kind).map(|one| format!("{}/{}", one.status, one.reason)).unwrap_or_default()
     }
 
+    /// The message of a condition; empty if it is not there.
+    pub fn message(&self, kind: &str) -> &str {
+        self.condition(kind).map(|one| one.message.as_str()).unwrap_or_default()
+    }
+
     fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|one| one.type_ == kind)
     }
