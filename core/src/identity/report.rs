@@ -216,11 +216,11 @@ fn accepted(settled: &Settled, previous: &[Condition], generation: i64) -> Findi
     }
 }
 
-/// Holds that say the spec cannot be carried out as it stands.
+/// Holds that decide whether the spec is accepted: what forbids a signature, from the trust domain to the storm guard.
 fn speaks_of_the_spec(reason: Reason) -> bool {
     use Reason::{
-        NameNotAllowed, ReservedName, ServiceAccountMissing, ServiceMissing, TTLNotAllowed, TargetClaimed,
-        TargetImmutable, TargetNotOwned, TargetTypeMismatch, TrustDomainNotFound, TrustDomainNotReady,
+        IssuanceThrottled, NameNotAllowed, ReservedName, ServiceAccountMissing, ServiceMissing, TTLNotAllowed,
+        TargetClaimed, TargetImmutable, TargetNotOwned, TargetTypeMismatch, TrustDomainNotFound, TrustDomainNotReady,
     };
     matches!(
         reason,
@@ -235,6 +235,7 @@ fn speaks_of_the_spec(reason: Reason) -> bool {
             | TargetClaimed
             | TargetImmutable
             | TargetTypeMismatch
+            | IssuanceThrottled
     )
 }
 

@@ -37,3 +37,42 @@ fn a_shortened_life_and_a_point_that_does_not_fit_in_it_are_both_told() {
     shell.pass(START);
     assert_eq!((shell.says("Issued").as_str(), shell.message("Issued")), ("True/RenewBeforeTooLong", too_long));
 }
+
+/// The guard is the last of the gates that decide `Accepted` (bad input, row 36).
+#[test]
+fn what_the_guard_holds_is_not_accepted_until_it_lets_go() {
+    let mut shell = Shell::new();
+    for number in 0..4 {
+        shell.intent.service_account = format!("account-{number}");
+        shell.intent.generation += 1;
+        shell.pass(START + number);
+    }
+    let reason = "False/IssuanceThrottled";
+    assert_eq!((shell.asked, shell.says("Accepted").as_str(), shell.says("Issued").as_str()), (3, reason, reason));
+    assert_eq!(
+        (shell.says("Ready").as_str(), shell.says("Reconciling").as_str()),
+        ("False/OutOfDate", "True/IssuanceThrottled")
+    );
+    shell.pass(START + 600);
+    assert_eq!(
+        (shell.asked, shell.says("Accepted").as_str(), shell.says("Issued").as_str()),
+        (4, "True/Accepted", "True/Issued")
+    );
+}
+
+/// What is stored is what the spec asks for: only the wish for another one is not accepted for now.
+#[test]
+fn a_request_that_is_held_leaves_the_rest_as_it_was() {
+    let mut shell = Shell::new();
+    for (at, text) in [(0, "first"), (1, "second")] {
+        shell.pass(START + at);
+        shell.intent.requested = Some(text.to_owned());
+        shell.pass(START + at);
+    }
+    let says = ["Accepted", "Issued", "Ready", "Reconciling"].map(|kind| shell.says(kind));
+    assert_eq!(says, ["False/IssuanceThrottled", "True/Issued", "True/Valid", "True/IssuanceThrottled"]);
+    assert_eq!(
+        shell.message("Accepted"),
+        "a request was answered at 2026-01-01T00:00:00Z, and one a minute is served; this one is kept and served at 2026-01-01T00:01:00Z"
+    );
+}
