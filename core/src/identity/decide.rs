@@ -117,7 +117,9 @@ impl Pass<'_> {
         let backing_off = self.inputs(admitted).backing_off(last_failure, &self.intent.uid, self.now);
         backing_off.or_else(|| requests::too_soon(self.world, trigger, self.now)).or_else(|| {
             let cause = if self.is_due() { Cause::Due } else { Cause::Early };
-            let until = storm::blocked_until(&self.world.memory.issues, cause, self.now)?;
+            // What this process has bought and could not record yet counts as well.
+            let issues = storm::count(&self.world.memory.issues, self.world.progress.signed, 0, self.now);
+            let until = storm::blocked_until(&issues, cause, self.now)?;
             let message =
                 format!("too many certificates were issued for this identity; the next may be asked for at {until}");
             Some(Hold {

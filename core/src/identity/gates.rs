@@ -50,11 +50,20 @@ const TARGET: &[Gate] = &[fence_in_force, target_unclaimed, target_usable];
 /// The first closed gate.
 pub fn check<'a>(intent: &Intent, world: &'a World) -> Result<Admitted<'a>, Hold> {
     pass(GATES, intent, world)?;
+    let admitted = admit(intent, world)?;
+    pass(TARGET, intent, world)?;
+    Ok(admitted)
+}
+
+/// Asks the gates that say whether the spec as it stands may be carried out, the target apart.
+///
+/// # Errors
+/// The first closed gate.
+pub fn admit<'a>(intent: &Intent, world: &'a World) -> Result<Admitted<'a>, Hold> {
     let domain = domain_ready(intent, world)?;
     pass(REFERENCES, intent, world)?;
     let names = names::wanted(intent, domain, world).map_err(|refusal| name_refused(&refusal))?;
     let ttl = ttl_allowed(intent, domain, world)?;
-    pass(TARGET, intent, world)?;
     Ok(Admitted { domain, names, ttl })
 }
 

@@ -10,6 +10,7 @@ use crate::{
     api::{ConditionType, Finding, LastFailure, Reason, ServiceIdentityStatus, Verdict, conditions},
     fault::{Class, Failure},
     identity::{
+        gates,
         intent::{Intent, Rejection},
         renewal, requests, storm,
         triggers::Trigger,
@@ -142,7 +143,7 @@ fn findings(intent: &Intent, world: &World, settled: &Settled, previous: &[Condi
     };
     let mut findings = vec![
         ready(intent, world, settled, now),
-        accepted(settled, previous, intent.generation),
+        accepted(intent, world, settled, previous),
         issued(intent, world, settled, failure, previous),
     ];
     findings.extend(failure.and_then(progress));
@@ -199,15 +200,20 @@ fn ready(intent: &Intent, world: &World, settled: &Settled, now: Timestamp) -> F
     Finding::new(ConditionType::Ready, Verdict::True, Reason::Valid, message)
 }
 
-fn accepted(settled: &Settled, previous: &[Condition], generation: i64) -> Finding {
+fn accepted(intent: &Intent, world: &World, settled: &Settled, previous: &[Condition]) -> Finding {
+    let no = |failure: &Failure| {
+        Finding::new(ConditionType::Accepted, Verdict::False, failure.reason, failure.message.clone())
+    };
     match &settled.outcome {
-        Outcome::Held(hold) if speaks_of_the_spec(hold.failure.reason) => {
-            Finding::new(ConditionType::Accepted, Verdict::False, hold.failure.reason, hold.failure.message.clone())
-        }
-        // A verdict holds for the spec it was passed on, and for no later one.
+        Outcome::Held(hold) if speaks_of_the_spec(hold.failure.reason) => no(&hold.failure),
         Outcome::Held(_) if settled.due.is_none() => {
-            let same_spec: Vec<_> =
-                previous.iter().filter(|one| one.observed_generation == Some(generation)).cloned().collect();
+            // Whoever is suspended, say, was not asked for the trust domain, which may have gone meanwhile.
+            if let Err(hold) = gates::admit(intent, world) {
+                return no(&hold.failure);
+            }
+            // A verdict holds for the spec it was passed on, and for no later one.
+            let same_spec = |one: &&Condition| one.observed_generation == Some(intent.generation);
+            let same_spec: Vec<_> = previous.iter().filter(same_spec).cloned().collect();
             Finding::kept(ConditionType::Accepted, &same_spec)
         }
         Outcome::Held(_) | Outcome::Steady | Outcome::Failed { .. } => {

@@ -2,5 +2,6 @@
 #![expect(clippy::unnecessary_wraps, reason = "an issuer may refuse, and one that never does is an issuer, too")]
 
 mod conditions;
+mod guard;
 mod requests;
 mod shell;

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::shell::{START, Shell, as_asked};
-use crate::fault::Failure;
+use crate::{
+    api::Reason,
+    fault::{Class, Failure},
+    identity::world::{DomainView, TargetView, World},
+};
 
 const HOUR: u64 = 3_600;
 
@@ -75,4 +79,27 @@ fn a_request_that_is_held_leaves_the_rest_as_it_was() {
         shell.message("Accepted"),
         "a request was answered at 2026-01-01T00:00:00Z, and one a minute is served; this one is kept and served at 2026-01-01T00:01:00Z"
     );
+}
+
+/// What is not accepted any more is not kept as accepted, whatever else holds the identity.
+#[test]
+fn a_held_identity_does_not_say_that_a_spec_is_accepted_which_is_not() {
+    let suspended: fn(&mut Shell, &mut World) = |shell, _| shell.intent.suspended = true;
+    let terminating: fn(&mut Shell, &mut World) = |_, world| world.namespace.terminating = true;
+    let unread: fn(&mut Shell, &mut World) = |_, world| {
+        world.target = TargetView::Unread(Failure::new(Class::Waiting, Reason::FenceMissing, "not looked at"));
+    };
+    for held in [suspended, terminating, unread] {
+        for (lost, said) in [(false, "True/Accepted"), (true, "False/TrustDomainNotFound")] {
+            let mut shell = Shell::new();
+            shell.pass(START);
+            let mut world = shell.world(START + 60);
+            held(&mut shell, &mut world);
+            if lost {
+                world.domain = DomainView::Missing;
+            }
+            shell.pass_over(world, START + 60);
+            assert_eq!((shell.says("Accepted").as_str(), shell.asked), (said, 1));
+        }
+    }
 }

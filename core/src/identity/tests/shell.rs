@@ -65,7 +65,11 @@ impl Shell {
 
     /// One pass by a process that remembers nothing but what is stored.
     pub fn pass(&mut self, now: i64) -> Settled {
-        let mut world = self.world(now);
+        self.pass_over(self.world(now), now)
+    }
+
+    /// One pass over a world that was seen.
+    pub fn pass_over(&mut self, mut world: World, now: i64) -> Settled {
         for _ in 0..=MAX_EFFECTS {
             match Identity::decide(&self.intent, &world, second(now)) {
                 Next::Settle(settled) => {
