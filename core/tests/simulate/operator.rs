@@ -665,6 +665,8 @@ impl Operator {
             conditions: conditions.collect(),
             not_after: status.not_after.as_ref().map(|end| end.0.as_second()),
             serial: status.serial.as_deref().map(serial_number),
+            authority: status.authority.clone().map(Text::from),
+            renew_at: status.renew_at.as_ref().map(|at| at.0.as_second()),
             revision: status.revision.unwrap_or_default(),
             issues: status.issues.iter().map(|window| i64::from(window.count)).max().unwrap_or_default(),
             last_failure: status.last_failure.as_ref().map(|failure| LastFailure {

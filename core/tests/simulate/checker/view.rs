@@ -242,6 +242,8 @@ pub struct IdentityView<'h> {
 pub struct Tally {
     /// Certificates that arrived.
     pub answered: u32,
+    /// The process at which the last of them arrived.
+    pub answerer: Option<Process>,
     /// Refused by the issuer, or refused by us.
     pub refused: u32,
     /// Not reached, lost, or a 5xx.

@@ -425,6 +425,8 @@ fn blank(history: &mut History, domain: ObjectId, name: &'static str, uid: u64) 
         ],
         not_after: None,
         serial: None,
+        authority: None,
+        renew_at: None,
         revision: 0,
         issues: 0,
         last_failure: None,

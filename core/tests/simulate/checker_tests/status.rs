@@ -6,7 +6,7 @@ use countersign_core::api::{ConditionType, Reason, Verdict};
 
 use super::{
     breaks, keeps,
-    scene::{HOUR, Run, holds, request},
+    scene::{HOUR, RIVAL, Run, holds, request},
 };
 use crate::{checker::Invariant, history::*};
 
@@ -206,6 +206,40 @@ fn an_outage_is_no_attempt() {
         status.conditions.push(holds(ConditionType::Stalled, Reason::AccessDenied));
     });
     keeps(&run, Invariant::OutageIsNoAttempt);
+}
+
+#[test]
+fn a_certificate_of_a_process_that_died_is_counted_by_whoever_finds_it() {
+    let mut run = Run::new();
+    run.login().read();
+    let leaf = run.sign();
+    run.store(&leaf).push(Event::Process(ProcessChange::Killed));
+    run.process = RIVAL;
+    run.push(Event::Process(ProcessChange::Started)).push(Event::Lease(LeaseChange::Taken));
+    // It cannot read the Secret at first, and says so.
+    run.wait(10).tell_with(|status| {
+        (status.serial, status.not_after, status.revision, status.issues) = (None, None, 0, 0);
+        status.conditions.clear();
+    });
+    let find = |run: &mut Run, issues| {
+        run.login().read().sign_for(|_| SignAnswer::Unreached);
+        run.wait(60).tell_with(|status| status.issues = issues);
+    };
+    find(&mut run, 1);
+    keeps(&run, Invariant::OutageIsNoAttempt);
+    // Once counted it is counted.
+    run.wait(16 * HOUR + 600);
+    find(&mut run, 2);
+    breaks(&run, Invariant::OutageIsNoAttempt);
+}
+
+#[test]
+fn a_status_that_names_the_authority_at_last_is_news() {
+    let mut run = Run::issued();
+    run.wait(60).tell_with(|status| status.authority = Some("sha256:a".into()));
+    keeps(&run, Invariant::I15);
+    run.wait(60).tell();
+    breaks(&run, Invariant::I15);
 }
 
 #[test]

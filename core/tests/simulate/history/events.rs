@@ -96,6 +96,10 @@ pub struct StatusWrite {
     pub not_after: Option<i64>,
     /// `status.serial`.
     pub serial: Option<super::Serial>,
+    /// `status.authority`, which is told as soon as the trust domain can be seen again.
+    pub authority: Option<Text>,
+    /// `status.renewAt`, seconds.
+    pub renew_at: Option<i64>,
     /// `status.revision`.
     pub revision: i64,
     /// The sum of `status.issues[].count` over the longest window.

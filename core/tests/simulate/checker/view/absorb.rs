@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_core::api::{ConditionType, Verdict};
 
-use super::{Answered, LoginView, Look, Race, Renewal, Seen, View, operator};
+use super::{Answered, LoginView, Look, Race, Renewal, Seen, Tally, View, operator};
 use crate::{
     checker::{content, signing, vault},
     history::{
@@ -163,6 +163,7 @@ impl<'h> View<'h> {
     fn absorb_status(&mut self, entry: &'h Entry, write: &'h StatusWrite) {
         let is_stored = matches!(write.outcome, Outcome::Written { .. });
         let knows = operator(entry).filter(|_| !write.answer_lost);
+        let told_before = self.status(write.object, write.uid).and_then(|(status, _)| status.serial);
         if let Some(object) = self.objects.get_mut(write.object.0).filter(|_| is_stored) {
             object.status = Some((write, knows));
         }
@@ -174,7 +175,13 @@ impl<'h> View<'h> {
             return;
         }
         identity.statuses_since_sign += 1;
-        identity.tally = super::Tally::default();
+        // Who neither bought a certificate nor tells of it could not count it: that is left to whoever finds it.
+        let is_told = write.serial.is_some() && write.serial != told_before;
+        identity.tally = if is_told || identity.tally.answerer == operator(entry) {
+            Tally::default()
+        } else {
+            Tally { unreached: 0, refused: 0, ..identity.tally }
+        };
         if let Some(renewal) = &mut identity.renewal {
             renewal.statuses += 1;
         }
@@ -242,6 +249,7 @@ impl<'h> View<'h> {
         match &signature.answer {
             SignAnswer::Honest(_) | SignAnswer::Doctored(..) => {
                 identity.tally.answered += 1;
+                identity.tally.answerer = Some(process);
                 identity.ten_minutes = identity.ten_minutes.at(now, signing::TEN_MINUTES, incidents);
                 identity.ten_minutes.count += 1;
                 identity.day = identity.day.at(now, signing::DAY, incidents);
