@@ -23,6 +23,7 @@ use crate::{
     identity::{
         gates,
         intent::{self, Intent},
+        names::older_claim,
         world::{DomainView, Memory, NamespaceView, Progress, ServiceView, TargetView, World},
     },
     rights::OPERATOR_FENCE,
@@ -195,7 +196,7 @@ impl Sight<'_> {
     fn unclaimed(&self) -> Link {
         let (step, object) = (Step::TargetClaimed, format!("Secret/{}", self.intent.target.name));
         let claimed_by = match &self.seen.siblings {
-            Look::Found(siblings) => target::older_claim(self.intent, siblings),
+            Look::Found(siblings) => older_claim(self.intent, siblings),
             Look::Absent => None,
             Look::Hidden(why) => return self.unless_said(Link::hidden(step, &object, why)),
         };

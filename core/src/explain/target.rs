@@ -6,10 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    api::{
-        ConditionType, MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL, Reason, ServiceIdentity, ServiceIdentityStatus,
-        Verdict,
-    },
+    api::{ConditionType, MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL, Reason, ServiceIdentityStatus, Verdict},
     explain::{
         Link, Look, State, Step,
         said::{Said, place},
@@ -38,25 +35,6 @@ pub fn view(meta: &ObjectMeta) -> TargetView {
         answered_request: None,
         data: BTreeMap::new(),
     }))
-}
-
-/// The oldest other identity of the namespace that names the same Secret, as `namespace/name`.
-pub fn older_claim(intent: &Intent, siblings: &[ServiceIdentity]) -> Option<String> {
-    let claim = |sibling: &ServiceIdentity| {
-        let meta = &sibling.metadata;
-        let created = meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        (created, meta.uid.clone().unwrap_or_default())
-    };
-    siblings
-        .iter()
-        .filter(|sibling| {
-            sibling.metadata.namespace.as_deref() == Some(intent.namespace.as_str())
-                && sibling.spec.secret.name == intent.target.name
-                && sibling.metadata.deletion_timestamp.is_none()
-                && claim(sibling) < (intent.created, intent.uid.clone())
-        })
-        .min_by_key(|sibling| claim(sibling))
-        .map(|sibling| format!("{}/{}", intent.namespace, sibling.metadata.name.clone().unwrap_or_default()))
 }
 
 /// What became of an identity.

@@ -167,7 +167,10 @@ pub fn older_claim<'a>(intent: &Intent, all: impl IntoIterator<Item = &'a Servic
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::identity::{intent::parse, renewal::second, tests::shell};
 
     #[test]
     fn patterns_need_a_label_before_the_suffix() {
@@ -184,6 +187,35 @@ mod tests {
             ("*.pay.internal", ".pay.internal", false),
         ] {
             assert_eq!(matches_pattern(pattern, name), matched, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_older_of_two_claimants_keeps_the_secret_and_who_is_going_claims_nothing() {
+        let claimant = |name: &str, created: i64, uid: &str| {
+            let mut claimant = shell::object(name);
+            claimant.metadata.creation_timestamp = Some(Time(second(created)));
+            claimant.metadata.uid = Some(uid.to_owned());
+            claimant
+        };
+        let with = |mut claimant: ServiceIdentity, change: fn(&mut ServiceIdentity)| {
+            change(&mut claimant);
+            claimant
+        };
+        let mine = claimant("mine", 10, "b");
+        let intent = parse(&mine).unwrap();
+        for (rivals, found) in [
+            (vec![mine.clone()], None),
+            (vec![mine.clone(), claimant("older", 9, "z")], Some("pay/older")),
+            (vec![claimant("younger", 11, "a"), mine.clone()], None),
+            (vec![claimant("oldest", 1, "z"), claimant("older", 9, "a"), mine.clone()], Some("pay/oldest")),
+            (vec![claimant("same-second", 10, "a")], Some("pay/same-second")),
+            (vec![claimant("same-second", 10, "c")], None),
+            (vec![with(claimant("elsewhere", 9, "a"), |it| it.metadata.namespace = Some("shop".to_owned()))], None),
+            (vec![with(claimant("another", 9, "a"), |it| "other-tls".clone_into(&mut it.spec.secret.name))], None),
+            (vec![with(claimant("going", 9, "a"), |it| it.metadata.deletion_timestamp = Some(Time(second(9))))], None),
+        ] {
+            assert_eq!(older_claim(&intent, &rivals).as_deref(), found, "{rivals:?}");
         }
     }
 }

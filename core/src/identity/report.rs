@@ -332,38 +332,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::{IdentitySecret, ServiceIdentity, ServiceIdentitySpec, Window},
+        api::Window,
         identity::{
-            intent::parse,
             renewal::second,
+            tests::shell::intent,
             world::{Memory, NamespaceView, Progress},
         },
     };
-
-    fn intent() -> Intent {
-        let spec = ServiceIdentitySpec {
-            trust_domain: "prod".to_owned(),
-            service_account_name: "api".to_owned(),
-            services: Vec::new(),
-            dns_names: Vec::new(),
-            ip_addresses: Vec::new(),
-            ttl: None,
-            key: None,
-            renew_before: None,
-            secret: IdentitySecret {
-                name: "api-tls".to_owned(),
-                labels: BTreeMap::new(),
-                annotations: BTreeMap::new(),
-                deletion_policy: None,
-            },
-            suspend: None,
-        };
-        let mut object = ServiceIdentity::new("api", spec);
-        object.metadata.namespace = Some("pay".to_owned());
-        object.metadata.uid = Some("uid".to_owned());
-        object.metadata.generation = Some(1);
-        parse(&object).unwrap()
-    }
 
     /// A world in which `leaf` is stored, and this was obtained.
     fn world(leaf: &Leaf, progress: Progress) -> World {

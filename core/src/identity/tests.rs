@@ -4,4 +4,4 @@
 mod conditions;
 mod guard;
 mod requests;
-mod shell;
+pub(super) mod shell;

@@ -174,6 +174,11 @@ impl Shell {
 
 /// The intent of `pay/api`.
 pub fn intent() -> Intent {
+    parse(&object("api")).unwrap()
+}
+
+/// An identity of namespace `pay` that names the Secret `api-tls`.
+pub fn object(name: &str) -> ServiceIdentity {
     let spec = ServiceIdentitySpec {
         trust_domain: "prod".to_owned(),
         service_account_name: "api".to_owned(),
@@ -191,11 +196,11 @@ pub fn intent() -> Intent {
         },
         suspend: None,
     };
-    let mut object = ServiceIdentity::new("api", spec);
+    let mut object = ServiceIdentity::new(name, spec);
     object.metadata.namespace = Some("pay".to_owned());
     object.metadata.uid = Some("uid".to_owned());
     object.metadata.generation = Some(1);
-    parse(&object).unwrap()
+    object
 }
 
 fn domain() -> Domain {
