@@ -110,6 +110,8 @@ invariants! {
     OneSignature,
     /// At most 3 issues in 10 min and 20 a day for one identity.
     StormGuard,
+    /// At most one forced try a minute for one identity.
+    OneForcedTry,
     /// A renewal is one Secret write and one status write.
     TwoWrites,
     /// An unreachable issuer is not a failure of the object.

@@ -46,6 +46,8 @@ mutants! {
     OutageCounts => OutageIsNoAttempt,
     /// What a status that could not be written would have remembered is forgotten.
     UnwrittenIsForgotten => StormGuard,
+    /// The Secret does not keep when a request was answered.
+    RequestTimeForgotten => OneForcedTry,
     /// The owner reference is left out.
     OwnerForgotten => I17,
     /// It is not looked whether an older identity names the same Secret.

@@ -13,7 +13,7 @@ use countersign_core::{
     fault::{Class, Failure},
     identity::{
         Identity,
-        decide::next_boundary,
+        decide::{ANSWERED_REQUEST, RENDERING, next_boundary},
         intent, report,
         world::{
             Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite,
@@ -350,6 +350,12 @@ impl Operator {
             Effect::WriteSecret(mut write) => {
                 if around.mutant == Mutant::OwnerForgotten {
                     write.owner = None;
+                }
+                if around.mutant == Mutant::RequestTimeForgotten
+                    && let Some(mark) = write.annotations.get_mut(ANSWERED_REQUEST)
+                    && let Some((request, _)) = mark.split_once(' ')
+                {
+                    *mark = request.to_owned();
                 }
                 if around.mutant == Mutant::TwoWrites && write.trigger.needs_signature() {
                     let mut first = write.clone();
@@ -803,8 +809,8 @@ fn apply(write: &SecretWrite, before: Option<&SecretState>, model: &mut Model) -
         chain: text("tls.crt"),
         key: text("tls.key"),
         roots: text("ca.crt"),
-        rendering: write.annotations.get(countersign_core::identity::decide::RENDERING).cloned(),
-        answered: write.annotations.get(countersign_core::identity::decide::ANSWERED_REQUEST).cloned(),
+        rendering: write.annotations.get(RENDERING).cloned(),
+        answered: write.annotations.get(ANSWERED_REQUEST).cloned(),
     };
     written.tell(model)
 }

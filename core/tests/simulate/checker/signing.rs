@@ -30,6 +30,7 @@ pub fn judge(view: &View<'_>, entry: &Entry, signature: &Signature, findings: &m
     target_read_first(view, entry, signature, findings);
     one_signature(view, entry, signature, findings);
     storm_guard(view, entry, signature, findings);
+    one_forced_try(view, entry, signature, findings);
     minute_budget(view, entry, signature, findings);
     if view.steady {
         findings.judge(Invariant::I15, entry, false, "a signature while nothing was due");
@@ -168,17 +169,42 @@ fn one_signature(view: &View<'_>, entry: &Entry, signature: &Signature, findings
 }
 
 fn needs_nothing(view: &View<'_>, identity: &IdentityView<'_>, stored: &Stored, now: i64) -> bool {
+    identity.requested.is_none() && is_as_wanted(view, identity, stored, now)
+}
+
+/// Whether the stored leaf is what is wanted, and not due, whoever asks for another one.
+fn is_as_wanted(view: &View<'_>, identity: &IdentityView<'_>, stored: &Stored, now: i64) -> bool {
     let (Some(version), Some(leaf)) = (view.current_spec(identity.uid), &stored.content.tls_crt) else { return false };
     let Some(domain) = view.current_domain(version.spec.trust_domain) else { return false };
     let known = view.authority(version.spec.trust_domain, leaf.authority);
-    identity.requested.is_none()
-        && view.is_unchanged(identity.uid, now)
+    view.is_unchanged(identity.uid, now)
         && now < View::earliest_renewal(leaf, version.spec.renew_before)
         && content::is_pair(&stored.content)
         && leaf.verifies
         && leaf.key_kind == version.spec.key.unwrap_or(domain.spec.key)
         && known.is_some_and(|known| known.authority.state == AuthorityState::Active)
         && content::is_for(view, identity, version.spec, domain.spec, leaf)
+}
+
+/// Whether nothing but a person's request asks for this signature, as far as its process could see.
+pub fn is_forced(view: &View<'_>, entry: &Entry, signature: &Signature) -> bool {
+    let Some(identity) = view.identity(signature.identity).filter(|one| one.requested.is_some()) else { return false };
+    last_look(view, entry, signature.identity).is_some_and(|look| match look.seen {
+        Seen::There(Some(stored)) => is_as_wanted(view, identity, stored, entry.at),
+        Seen::There(None) | Seen::Absent | Seen::Unknown => false,
+    })
+}
+
+/// reliability.md §2: "backoff is cleared by … `countersign.dev/requested-at` (≤ 1 forced try a minute)", counted from
+/// the last one whose certificate is stored, by the clocks of the processes: no restart opens the gate.
+fn one_forced_try(view: &View<'_>, entry: &Entry, signature: &Signature, findings: &mut Findings) {
+    if !is_forced(view, entry, signature) {
+        return;
+    }
+    let last = view.identity(signature.identity).and_then(|identity| identity.forced_at);
+    let now = operator(entry).map_or(entry.at, |process| view.clock_of(process, entry.at));
+    let is_alone = last.is_none_or(|last| now < last || now - last >= MINUTE);
+    findings.judge(Invariant::OneForcedTry, entry, is_alone, "a second forced try within a minute");
 }
 
 /// identity.md §6: "per identity 3 issues/10 min and 20/day … so a crash loop cannot bypass it". What a crash or a

@@ -43,6 +43,8 @@ pub struct View<'h> {
     pub answers: Vec<Answered<'h>>,
     /// The last login of each process at each connection.
     pub logins: Vec<LoginView>,
+    /// How far the clock of each process is off.
+    pub clocks: Vec<(Process, i64)>,
     /// Who leads, and who is alive.
     pub leadership: Leadership,
     /// When nothing was in the operator's way.
@@ -210,6 +212,10 @@ pub struct IdentityView<'h> {
     pub requested: Option<&'h Text>,
     /// The leaf we stored last, and the generation it was stored under.
     pub baseline: Option<(&'h Leaf, i64)>,
+    /// The certificate that a request forced, until it is stored.
+    pub forcing: Option<&'h Leaf>,
+    /// When one was stored last, by the clock of its process.
+    pub forced_at: Option<i64>,
     /// A fitting certificate that a process holds and has not stored.
     pub unsaved: Option<(Process, &'h Leaf, i64)>,
     /// What became of signatures since the last status write.
@@ -307,6 +313,7 @@ impl<'h> View<'h> {
             looks: Vec::new(),
             answers: Vec::new(),
             logins: Vec::new(),
+            clocks: Vec::new(),
             leadership: Leadership::default(),
             calm: Calm::new(),
             key_homes: Vec::new(),
@@ -394,6 +401,11 @@ impl<'h> View<'h> {
         self.authorities.iter().filter(is_current).find(|known| known.domain == domain && known.authority.id == id)
     }
 
+    /// What the clock of a process shows.
+    pub fn clock_of(&self, process: Process, now: i64) -> i64 {
+        now + self.clocks.iter().find(|(known, _)| *known == process).map_or(0, |(_, off)| *off)
+    }
+
     /// The connection that signs for an identity now, if one does.
     pub fn connection_of(&self, identity: &IdentityView<'h>) -> Option<&ConnectionView<'h>> {
         let spec = self.current_spec(identity.uid)?.spec;
@@ -469,6 +481,8 @@ impl IdentityView<'_> {
             ready_once: false,
             requested: None,
             baseline: None,
+            forcing: None,
+            forced_at: None,
             unsaved: None,
             tally: Tally::default(),
             ten_minutes: Window::OVER,

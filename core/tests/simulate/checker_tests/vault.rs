@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     breaks, keeps,
-    scene::{ADDRESS, DAY, HOUR, LEADER, Run, request},
+    scene::{ADDRESS, DAY, HOUR, LEADER, RIVAL, Run, request},
 };
 use crate::{checker::Invariant, history::*};
 
@@ -283,6 +283,35 @@ fn storms_are_held_back() {
     breaks(&forced(4, 60), Invariant::StormGuard);
     keeps(&forced(19, 900), Invariant::StormGuard);
     breaks(&forced(21, 900), Invariant::StormGuard);
+}
+
+#[test]
+fn one_try_a_minute_is_forced_whoever_leads() {
+    let forced = |seconds: i64, step: i64, heir: bool| {
+        let mut run = Run::issued();
+        run.wait(HOUR).login();
+        for turn in ["first", "second"] {
+            run.edited(IdentityEdit::Requested(turn.into())).read();
+            let leaf = run.sign();
+            run.store(&leaf).tell_with(|status| status.last_handled_request = Some(turn.into()));
+            run.wait(seconds);
+            if turn == "first" && heir {
+                run.push(Event::Process(ProcessChange::Killed));
+                run.process = RIVAL;
+                run.push(Event::Process(ProcessChange::Started)).push(Event::Lease(LeaseChange::Taken)).login();
+            }
+            if turn == "first" && step != 0 {
+                run.change(WorldChange::ClockStep { leader: run.process.leader, seconds: step });
+            }
+        }
+        run
+    };
+    for heir in [false, true] {
+        keeps(&forced(60, 0, heir), Invariant::OneForcedTry);
+        breaks(&forced(59, 0, heir), Invariant::OneForcedTry);
+        keeps(&forced(40, 20, heir), Invariant::OneForcedTry);
+        breaks(&forced(60, -1, heir), Invariant::OneForcedTry);
+    }
 }
 
 #[test]

@@ -114,7 +114,8 @@ impl<'h> View<'h> {
             && let Some(uid) = self.owner_of(request).map(|owner| owner.uid)
         {
             let renews = before.is_some_and(|before| before.content.tls_crt.is_some());
-            self.absorb_stored_leaf(uid, leaf, renews);
+            let clock = self.clock_of(process, self.now);
+            self.absorb_stored_leaf(uid, leaf, renews, clock);
         }
         if request.answer_lost
             && let Some(uid) = self.owner_of(request).map(|owner| owner.uid)
@@ -123,7 +124,7 @@ impl<'h> View<'h> {
         }
     }
 
-    fn absorb_stored_leaf(&mut self, uid: Uid, leaf: &'h Arc<Leaf>, renews: bool) {
+    fn absorb_stored_leaf(&mut self, uid: Uid, leaf: &'h Arc<Leaf>, renews: bool, clock: i64) {
         let now = self.now;
         let Some(spec) = self.current_spec(uid) else { return };
         // Who asks for a late renewal, or for none, gets it.
@@ -131,6 +132,9 @@ impl<'h> View<'h> {
         let due = wants_margin.then(|| leaf.not_after - (leaf.not_after - leaf.not_before) / 4);
         let Some(identity) = self.identity_mut(uid) else { return };
         identity.baseline = Some((leaf, identity.generation));
+        if identity.forcing.take().is_some_and(|forced| forced.serial == leaf.serial) {
+            identity.forced_at = Some(clock);
+        }
         identity.unsaved = None;
         identity.failing = false;
         let (statuses, excused) = (identity.statuses_since_sign, identity.troubled);
@@ -235,6 +239,7 @@ impl<'h> View<'h> {
         }
         let keeps = signing::fitting_answer(self, signature);
         let due_renewal = signing::is_due_renewal(self, signature.identity);
+        let is_forced = signing::is_forced(self, entry, signature);
         let (now, incidents, within) = (self.now, self.incidents, self.history.settings.truth_within);
         if let SignAnswer::Honest(leaf) | SignAnswer::Doctored(leaf, _) = &signature.answer {
             self.answers.push(Answered { process, identity: signature.identity, at: now, leaf });
@@ -246,6 +251,10 @@ impl<'h> View<'h> {
         if keeps.is_some() {
             identity.unsaved = keeps.map(|leaf| (process, leaf, now));
         }
+        identity.forcing = match &signature.answer {
+            SignAnswer::Honest(leaf) if is_forced => Some(leaf),
+            _ => None,
+        };
         match &signature.answer {
             SignAnswer::Honest(_) | SignAnswer::Doctored(..) => {
                 identity.tally.answered += 1;

@@ -154,7 +154,12 @@ impl<'h> View<'h> {
                 return;
             }
             WorldChange::Fence { in_force } => self.fence_lapsed = (!in_force).then_some(now),
-            WorldChange::RoleLimit { .. } | WorldChange::ClockStep { .. } => {}
+            WorldChange::ClockStep { leader, seconds } => {
+                // It is the clock of the process that lives now: a new one starts with the servers'.
+                let living = self.clocks.iter_mut().rev().find(|(process, _)| process.leader == *leader);
+                living.into_iter().for_each(|(_, off)| *off += seconds);
+            }
+            WorldChange::RoleLimit { .. } => {}
         }
         self.reconsider_all();
     }
@@ -171,6 +176,9 @@ impl<'h> View<'h> {
     pub(super) fn absorb_process(&mut self, entry: &Entry, change: ProcessChange) {
         let Some(process) = operator(entry) else { return };
         self.leadership.process(process, change);
+        if change == ProcessChange::Started {
+            self.clocks.push((process, 0));
+        }
         if change != ProcessChange::Started {
             self.incidents += 1;
             self.drop_unsaved(|holder| holder == process);
