@@ -1,10 +1,6 @@
 //! The controller of `ServiceIdentity`: observe, drive, publish. No decision on a domain fact here.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
     api::{GROUP, Reason, ServiceIdentity, ServiceIdentityStatus, VERSION},
@@ -17,8 +13,8 @@ use countersign_core::{
         report,
         triggers::Trigger,
         world::{
-            DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite, ServiceView,
-            Settled, TargetView, World,
+            DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Reply, SecretWrite, ServiceView, Settled,
+            TargetView, World,
         },
     },
     next::jittered,
@@ -43,49 +39,20 @@ use crate::{
     },
 };
 
-/// How long key and answer that could not be stored are kept.
-const CARRIED_FOR: Duration = Duration::from_secs(600);
-
-/// Keys and answers that could not be stored, by UID, with the generation they were made for; lost
-/// at a restart without harm.
-#[derive(Default)]
-pub struct Carried(Mutex<HashMap<String, (i64, Progress, Instant)>>);
-
-impl Carried {
-    fn take(&self, intent: &Intent) -> Progress {
-        let mut carried = self.lock();
-        carried.retain(|_, (_, _, since)| since.elapsed() < CARRIED_FOR);
-        let kept = carried.remove(&intent.uid).filter(|(generation, ..)| *generation == intent.generation);
-        kept.map(|(_, progress, _)| progress).unwrap_or_default()
-    }
-
-    fn keep(&self, intent: &Intent, progress: Progress) {
-        self.lock().insert(intent.uid.clone(), (intent.generation, progress, Instant::now()));
-    }
-
-    /// Forgets what was kept for an object that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, Progress, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One pass over one identity.
 ///
 /// # Errors
 /// When the status could not be published; what was decided is decided again.
 pub async fn pass(object: Arc<ServiceIdentity>, cx: Context) -> Result<Requeue, Failure> {
-    let previous = object.status.clone().unwrap_or_default();
+    let stored = object.status.clone().unwrap_or_default();
+    let previous = cx.carried.previous(&object.uid().unwrap_or_default(), &stored);
     let clock = &cx.handles.clock;
     let intent = match intent::parse(&object) {
         Ok(intent) => intent,
         Err(rejection) => {
             let generation = object.metadata.generation.unwrap_or_default();
             let status = report::rejected(&rejection, generation, &previous, clock.now());
-            publish(&cx, &object, &previous, &status).await?;
+            publish(&cx, &object, &stored, &status).await?;
             return Ok(None);
         }
     };
@@ -94,11 +61,14 @@ pub async fn pass(object: Arc<ServiceIdentity>, cx: Context) -> Result<Requeue, 
     let started = clock.instant();
     let hands = Hands { intent: &intent, roots: roots.as_ref(), started, cx: &cx };
     let driven = drive::<Identity>(&intent, world, clock, &hands).await;
-    let (world, settled) = driven.map_err(|_| endless("identity"))?;
+    let (world, mut settled) = driven.map_err(|_| endless("identity"))?;
     let now = clock.now();
     let status = report::report(&intent, &world, &settled, &previous, now);
+    cx.carried.keep(&intent, settled.carry.take().map(|open| *open));
     tell(&cx, &object, &previous, &status, &settled);
-    publish(&cx, &object, &previous, &status).await?;
+    // Who cannot see the Secret does not repeat what was meant to be said before: it may have ceased to be true.
+    let is_news = !(world.is_blind() && previous == status);
+    publish(&cx, &object, if is_news { &stored } else { &status }, &status).await?;
     Ok(requeue(&cx, &intent, settled, now))
 }
 
@@ -147,7 +117,7 @@ async fn observe(intent: &Intent, previous: &ServiceIdentityStatus, roots: Optio
             last_failure: previous.last_failure.clone(),
             transient: cx.handles.failures.attempts(Kind::ServiceIdentity, &intent.uid),
         },
-        progress: cx.carried.take(intent),
+        progress: cx.carried.progress(intent),
     }
 }
 
@@ -226,12 +196,15 @@ fn counted(trigger: Trigger) -> Option<metrics::Trigger> {
 async fn publish(
     cx: &Context,
     object: &ServiceIdentity,
-    previous: &ServiceIdentityStatus,
+    stored: &ServiceIdentityStatus,
     status: &ServiceIdentityStatus,
 ) -> Result<(), Failure> {
-    if status != previous {
+    if status != stored {
+        let uid = object.uid().unwrap_or_default();
+        cx.carried.means(&uid, status);
         let version = cx.cluster.write_status(object, Resource::ServiceIdentities, status).await?;
-        cx.freshness.wrote(&object.uid().unwrap_or_default(), &version);
+        cx.carried.wrote(&uid);
+        cx.freshness.wrote(&uid, &version);
     }
     let times = status.not_after.as_ref().zip(status.renew_at.as_ref());
     cx.handles.metrics.show_object(&ObjectSample {
@@ -277,9 +250,6 @@ fn requeue(cx: &Context, intent: &Intent, settled: Settled, now: Timestamp) -> R
             cx.handles.metrics.count_failure(Controller::Identity, &failure);
             wake = wake.map(|wake| cx.handles.settings.scaled(wake));
         }
-    }
-    if let Some(progress) = settled.carry {
-        cx.carried.keep(intent, *progress);
     }
     if intent.suspended || intent.deleting {
         return None;

@@ -3,6 +3,7 @@
 //! [`run`] starts the watches and drives all kinds until the process stops leading. Every pass goes
 //! through [`reconcile`], which gives it a deadline, a panic fence, metrics and a next time.
 
+mod carried;
 mod connection;
 mod connections;
 mod drive;
@@ -46,7 +47,7 @@ struct Inner {
     signing: Signing,
     /// Versions we wrote and have not seen come back.
     freshness: Freshness,
-    carried: identity::Carried,
+    carried: carried::Carried,
     attempts: trust_domain::Attempts,
     surroundings: Surroundings,
 }
@@ -103,7 +104,7 @@ pub async fn run(handles: Handles) {
         signing,
         connections,
         freshness: Freshness::default(),
-        carried: identity::Carried::default(),
+        carried: carried::Carried::default(),
         attempts: trust_domain::Attempts::default(),
         fence: Fence::default(),
         cluster,

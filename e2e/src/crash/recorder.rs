@@ -17,6 +17,7 @@ use super::{
     call::OPERATOR_NAMESPACE,
     history::{Change, Subject, Version},
 };
+use crate::wait::until;
 
 /// Everything seen so far.
 pub struct Recorder {
@@ -47,7 +48,12 @@ impl Recorder {
         ] {
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            let list = api.list(&ListParams::default()).await.with_context(|| format!("cannot list {plural}"))?;
+            // Right after its definition came in, the API server still fills the cache of a kind.
+            let what = format!("{plural} can be listed");
+            let list = until(&what, Duration::from_secs(30), async || {
+                Ok(api.list(&ListParams::default()).await.map_err(|error| error.to_string()))
+            });
+            let list = list.await?;
             let from = list.metadata.resource_version.unwrap_or_default();
             for object in list.items {
                 recorder.record(kind, Change::Added, &object);
