@@ -98,7 +98,8 @@ fn name(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// Checks that the chain leads to one of the roots (PEM), for servers and clients, on its first and its last second.
+/// Checks that the chain leads to one of the roots (PEM), for servers and clients, on the first second in which all of it
+/// is valid and on the leaf's last one. Leaves are dated back a little, perhaps to before a new authority began.
 ///
 /// # Errors
 /// When it does not.
@@ -111,7 +112,9 @@ pub fn verify(material: &Material, roots: &[String]) -> Result<()> {
     let anchors: Vec<_> = ders.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
     let (first, intermediates) = material.chain.split_first().context("no certificate")?;
     let leaf = webpki::EndEntityCert::try_from(first).map_err(|error| anyhow!("the leaf: {error}"))?;
-    for second in [material.leaf.not_before + 1, material.leaf.not_after - 1] {
+    let begins = |der: &CertificateDer<'_>| self::leaf(der).map(|certificate| certificate.not_before);
+    let first_second = material.chain.iter().chain(&ders).map(begins).collect::<Result<Vec<_>>>()?.into_iter().max();
+    for second in [first_second.unwrap_or(material.leaf.not_before) + 1, material.leaf.not_after - 1] {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(second)?));
         for usage in [webpki::KeyUsage::server_auth(), webpki::KeyUsage::client_auth()] {
             leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, intermediates, time, usage, None, None)

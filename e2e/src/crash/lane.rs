@@ -138,7 +138,9 @@ impl Lane {
             .calls
             .get(..first_call)
             .map_or(0, |before| before.iter().rposition(|c| c.request.sort == Sort::Lease).unwrap_or(0));
-        let calls = state.calls.get(from..).map(<[_]>::to_vec).unwrap_or_default();
+        // What follows the end answers the clearing away.
+        let mut calls = state.calls.get(from..).map(<[_]>::to_vec).unwrap_or_default();
+        calls.retain(|call| call.at <= marks.ended);
         let lived = |end: Option<Duration>| end.is_none_or(|end| calls.first().is_none_or(|call| end >= call.at));
         let processes = state.processes.iter().filter(|process| lived(process.ended)).cloned().collect();
         Ok(History { workload, plan, target, subject, marks, versions, calls, processes, grace: operator::LEASE_GRACE })
@@ -268,7 +270,8 @@ impl Lane {
         while Instant::now() < deadline {
             self.steps(subject).await?;
             let last = self.last().max(self.common.recorder.last(subject));
-            if self.leads() && self.wire.now() > last + QUIET && reached(&self.common.recorder.of(subject)?) {
+            let is_quiet = self.looked().is_some_and(|looked| self.wire.now() > last.max(looked) + QUIET);
+            if is_quiet && reached(&self.common.recorder.of(subject)?) {
                 return Ok(true);
             }
             tokio::time::sleep(LOOK).await;
@@ -304,18 +307,16 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether the process that runs holds the Lease and has listed identities.
-    fn leads(&self) -> bool {
+    /// When the process that runs listed identities, if it holds the Lease: from then on it acts.
+    fn looked(&self) -> Option<Duration> {
         let state = self.wire.state();
-        let Some(process) = state.processes.last().filter(|process| process.ended.is_none()) else { return false };
-        let mut calls =
-            state.calls.iter().filter(|call| call.process == process.number && call.request.side == Side::Api);
-        let leads =
-            |call: &super::history::Call| call.request.sort == Sort::Lease && call.request.verb != "GET" && call.done();
-        let looked = |call: &super::history::Call| {
-            call.request.resource == "serviceidentities" && call.request.verb == "GET" && call.done()
-        };
-        calls.any(leads) && calls.any(looked)
+        let process = state.processes.last().filter(|process| process.ended.is_none())?;
+        let calls = || state.calls.iter().filter(|call| call.process == process.number && call.done());
+        let leads = |call: &super::history::Call| call.request.sort == Sort::Lease && call.request.verb != "GET";
+        let looks =
+            |call: &&super::history::Call| call.request.resource == "serviceidentities" && call.request.verb == "GET";
+        let api = || calls().filter(|call| call.request.side == Side::Api);
+        api().any(leads).then(|| api().find(looks).map(|call| call.at)).flatten()
     }
 
     /// When the last call was made that is not of a steady operator.

@@ -203,7 +203,9 @@ pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, befo
         Workload::Issue | Workload::IssueVault => stored.is_some() && is_ready(versions, "ServiceIdentity"),
         Workload::Renew | Workload::RenewVault | Workload::Outage => {
             let handled = identity.map(|version| version.text("/status/lastHandledRequest"));
-            stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST)
+            // After an outage the server is asked less and less often, so its status comes last.
+            let back = subject.scope.connection.is_none() || is_ready(versions, "VaultConnection");
+            stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST) && back
         }
         Workload::Delete | Workload::Vanish => gone && stored.is_none(),
         Workload::Retain => gone && stored.as_deref() == before,

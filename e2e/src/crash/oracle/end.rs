@@ -58,6 +58,10 @@ impl Summary {
     }
 }
 
+/// Calls of one more look at everything, which a fault may cause: login and its check, four reads of the authority, a
+/// signature.
+const ROUND: usize = 7;
+
 /// What undisturbed runs of a workload have in common.
 #[derive(Debug, Clone)]
 pub struct Reference {
@@ -125,8 +129,8 @@ pub(super) fn check(history: &History, reference: &Reference) -> Vec<Violation> 
         found.push(Violation::new("I-18", format!("{is} signatures instead of {was}, {spare} spare permitted")));
     }
     let lives = history.processes.iter().filter(|p| p.ended.is_none_or(|end| end >= history.marks.begun)).count();
-    let outage = if history.marks.outage.is_some() { 12 } else { 4 };
-    let most = reference.most_vault * lives + outage;
+    let rounds = if history.marks.outage.is_some() { 3 } else { 1 };
+    let most = reference.most_vault * lives + ROUND * rounds;
     if summary.vault > most {
         found.push(Violation::new("I-14", format!("{} calls to OpenBao, {most} permitted", summary.vault)));
     }
