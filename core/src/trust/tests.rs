@@ -690,6 +690,10 @@ fn a_domain_can_sign_while_it_is_ready() {
     let mut wider = ready.clone();
     wider.authorities[0].root = Roots::parse(&format!("{ROOT}{OTHER}")).unwrap().pem();
     assert_ne!(revision(&vault_spec(), &wider), domain.revision);
+    let mut again = ready.clone();
+    let condition = again.conditions.iter_mut().find(|condition| condition.type_ == "Ready").unwrap();
+    condition.last_transition_time.0 = Timestamp::MAX;
+    assert_ne!(revision(&vault_spec(), &again), domain.revision);
 
     let mut suspended = vault_spec();
     suspended.suspend = Some(true);

@@ -44,7 +44,8 @@ pub struct Domain {
     pub roots: String,
     /// Bounds on signing.
     pub limits: SigningLimits,
-    /// Changes whenever any of the above, or the issuer, changes.
+    /// Changes whenever any of the above, or the issuer, changes, and whenever the domain is Ready again: what its issuer
+    /// refused before is then worth another try.
     pub revision: String,
 }
 
@@ -253,5 +254,8 @@ fn revision(spec: &TrustDomainSpec, status: &TrustDomainStatus, roots: &str) -> 
     for authority in &status.authorities {
         parts.extend([authority.id.as_bytes(), authority.certificate.as_bytes()]);
     }
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.name());
+    let since = ready.map(|ready| ready.last_transition_time.0.to_string()).unwrap_or_default();
+    parts.push(since.as_bytes());
     digest::short(&parts)
 }

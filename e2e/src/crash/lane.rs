@@ -230,6 +230,10 @@ impl Lane {
                 tokio::time::sleep(OUTAGE).await;
                 self.wire.state().outage = None;
                 marks.outage = Some((from, self.wire.now()));
+                // What does not exist is looked for once an hour, or when somebody says that it does now.
+                if plan.act == Act::Answer(404) {
+                    self.maker.repaired(subject).await?;
+                }
             }
             _ => self.maker.request(subject).await?,
         }

@@ -150,6 +150,19 @@ impl Maker {
         Ok(())
     }
 
+    /// Asks the trust domain to look at its issuer now, as a person does who has repaired it.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn repaired(&self, subject: &Subject) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {"countersign.dev/requested-at": REQUEST}}});
+        let api = self.api("TrustDomain", "");
+        api.patch(&subject.scope.domain, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .context("cannot annotate")?;
+        Ok(())
+    }
+
     /// Deletes the identity.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::crash::{
     call::{Name, Sort},
     certificate,
     history::{Change, History},
-    plan::{Act, Position, Workload},
+    plan::{Act, Place, Position, Workload},
 };
 
 /// What one run came to.
@@ -62,6 +62,10 @@ impl Summary {
 /// signature.
 const ROUND: usize = 7;
 
+/// What is left of a request to a trust domain.
+const REQUESTED: [&str; 2] =
+    ["/TrustDomain <domain>/metadata/annotations", "/TrustDomain <domain>/status/lastHandledRequest"];
+
 /// What undisturbed runs of a workload have in common.
 #[derive(Debug, Clone)]
 pub struct Reference {
@@ -106,7 +110,12 @@ pub(super) fn check(history: &History, reference: &Reference) -> Vec<Violation> 
     }
     let summary = Summary::of(history);
     let differs = differences(&reference.summary.end, &summary.end);
-    let expected = |pointer: &String| reference.varying.iter().any(|known| pointer.starts_with(known.as_str()));
+    // Where the authority seemed to be gone, a person asked for another look at it.
+    let asked = history.plan.is_some_and(|plan| plan.place == Place::Step && plan.act == Act::Answer(404));
+    let expected = |pointer: &String| {
+        reference.varying.iter().any(|known| pointer.starts_with(known.as_str()))
+            || asked && REQUESTED.iter().any(|known| pointer.starts_with(known))
+    };
     for pointer in differs.into_iter().filter(|pointer| !expected(pointer)) {
         let show = |value: &Value| value.pointer(&pointer).map_or("nothing".to_owned(), ToString::to_string);
         let (is, was) = (show(&summary.end), show(&reference.summary.end));
