@@ -1,10 +1,10 @@
-//! Whole runs compared, coverage counted, and the time it takes.
+//! Whole runs compared, and coverage counted.
 
-use std::{collections::BTreeSet, hint::black_box, time::Instant};
+use std::collections::BTreeSet;
 
 use countersign_core::api::{ConditionType, Reason};
 
-use super::scene::{HOUR, LEADER, Run, holds};
+use super::scene::{LEADER, Run, holds};
 use crate::{
     checker::{Invariant, check, end_state_equal, exercised},
     history::*,
@@ -86,43 +86,4 @@ fn what_is_exercised_is_counted() {
     assert_eq!(counted.get(&Invariant::I03), Some(&1), "one renewal");
     assert_eq!(counted.get(&Invariant::I02), Some(&2), "two leaves");
     assert_eq!(counted.get(&Invariant::I07), None, "no outage");
-}
-
-/// A run of about 200 entries with two identities, an outage, a crash and renewals.
-fn long_run() -> History {
-    let mut run = Run::issued();
-    run.turn_to("web", 20).issue();
-    let web = run.who.clone();
-    run.turn_to("cart", 30).issue();
-    for round in 0..12 {
-        run.wait(16 * HOUR);
-        let connection = run.connection;
-        run.change(WorldChange::TokensRevoked(connection)).login().issue();
-        let text = format!("round {round}: renewed a certificate of namespace pay, next renewal in sixteen hours");
-        run.push(Event::Text(TextLine { sink: Sink::Log, text: text.into() }));
-        run.read().call(VaultCall::Health, VaultAnswer::Fine).read().wait(60).read().wait(60).read();
-    }
-    let mut other = web;
-    std::mem::swap(&mut run.who, &mut other);
-    run.edit(|spec| spec.services.clear()).issue();
-    run.history
-}
-
-/// Run with `--release -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; only meaningful in a release build on an idle machine"]
-fn check_is_fast() {
-    let history = long_run();
-    let batch = 500_u32;
-    let timed = || {
-        let start = Instant::now();
-        for _ in 0..batch {
-            black_box(check(black_box(&history)));
-        }
-        start.elapsed() / batch
-    };
-    // The best of many: whatever else runs on the machine only ever adds.
-    let each = (0..40).map(|_| timed()).min().unwrap();
-    println!("{} entries, {each:?} each, {} violations", history.entries.len(), check(&history).len());
-    assert!(each.as_micros() < 20, "{each:?} for {} entries", history.entries.len());
 }
