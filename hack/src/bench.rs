@@ -3,14 +3,14 @@
 //! Prepares only: programs, control plane, OpenBao, release builds, the simulator's output. What is
 //! measured, and how, is in `e2e/src/bench`.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::cache::{Cache, repository};
+use crate::cache::Cache;
+use crate::cargo::{cargo, executable};
 use crate::cluster::env::Env;
 use crate::cluster::kubectl::Kubectl;
 use crate::cluster::place::{Layer, Place, Run};
@@ -116,19 +116,10 @@ struct Target {
 
 /// Builds them; cargo itself says where they are.
 fn build() -> Result<Target> {
-    let mut command = cargo();
-    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    command.args([
-        "--package",
-        "countersign",
-        "--bin",
-        "countersign",
-        "--package",
-        "countersign-e2e",
-        "--bin",
-        "bench",
-    ]);
-    let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+    let mut command = cargo(&["build", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(["--package", "countersign", "--bin", "countersign"]);
+    command.args(["--package", "countersign-e2e", "--bin", "bench"]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
     if !output.status.success() {
         bail!("the release build failed");
     }
@@ -137,42 +128,18 @@ fn build() -> Result<Target> {
     Ok(Target { operator: built("countersign")?, bench: built("bench")? })
 }
 
-/// The program `name` in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut programs = messages.filter(|message| message.pointer("/target/name").is_some_and(|known| known == name));
-    programs.find_map(|message| message.get("executable")?.as_str().map(|path| Path::new(path).to_owned()))
-}
-
 /// Runs the simulator before anything else shares the cores, and returns what it printed.
 fn simulate() -> Result<String> {
-    let mut command = cargo();
-    command.args(["test", "--release", "--package", "countersign-core", "--features", "testing"]);
+    let mut command = cargo(&["test", "--release", "--package", "countersign-core", "--features", "testing"]);
     command.args(["--test", "simulate", "--", "--nocapture", "no_schedule_breaks_a_promise"]);
     // A broken promise makes it fail, and is a figure like any other.
-    let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
     String::from_utf8(output.stdout).context("the simulator printed something that is not text")
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.current_dir(repository()).stdin(Stdio::null());
-    command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_program_is_found_in_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"bench","kind":["lib"]},"executable":null}
-not json
-{"reason":"compiler-artifact","target":{"name":"bench","kind":["bin"]},"executable":"/t/release/bench"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "bench"), Some("/t/release/bench".into()));
-        assert_eq!(executable(messages, "countersign"), None);
-    }
 
     #[test]
     fn a_case_is_wanted_by_the_start_of_its_name_or_one_of_its_figures() {

@@ -12,11 +12,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
+use crate::cargo::cargo;
 use crate::cluster::place::{Layer, Place, Run};
 use crate::cluster::{self};
 use crate::image;
 use crate::process::{capture, find};
-use crate::test::{Counts, FEATURES, INDEX, counted, run};
+use crate::stage::{Counts, FEATURES, INDEX, counted};
 
 /// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
 const NODE_TARGETS: [&str; 4] = ["lifecycle", "operator", "traffic", "whole_run"];
@@ -54,7 +55,7 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
     cluster::start(cache, Layer::L2, place)?;
     let result = furnish(cache, place, &images).and_then(|()| {
         println!("ok it is up ({} s)", started.elapsed().as_secs());
-        let mut tests = run(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
+        let mut tests = cargo(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
         tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
         // The tests mostly wait, so more of them at once than there are cores.
         tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
@@ -73,7 +74,7 @@ pub fn crash(cache: &Cache, place: Place, plan: Option<&str>) -> Result<Counts> 
     let [operator, _] = image::pack_all(cache)?;
     cluster::start(cache, Layer::L0, place)?;
     let result = openbao(cache, place).and_then(|()| {
-        let mut plans = run(&["test", "--workspace", "--features", &features(), "--test", "crash"]);
+        let mut plans = cargo(&["test", "--workspace", "--features", &features(), "--test", "crash"]);
         plans.args(["--", "--nocapture"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
         plans.env("COUNTERSIGN_BINARY", operator.binary);
         plans.envs(plan.map(|plan| ("COUNTERSIGN_PLAN", plan)));

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::cache::{Cache, repository};
+use crate::cargo::{cargo, executable};
 use crate::files;
 use crate::oci;
 use crate::process::{capture, find, succeeds};
@@ -176,13 +177,7 @@ fn build(images: &[Image], target: Target) -> Result<Vec<PathBuf>> {
     let c_flags = remap.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect::<Vec<_>>().join(" ");
     let triple = target.to_string();
     let underscored = triple.replace('-', "_");
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(repository()).args([
-        "build",
-        "--locked",
-        "--release",
-        "--message-format=json-render-diagnostics",
-    ]);
+    let mut cargo = cargo(&["build", "--locked", "--release", "--message-format=json-render-diagnostics"]);
     cargo.args(["--target", &triple]);
     cargo.args(images.iter().flat_map(|image| ["--package", image.name(), "--bin", image.name()]));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", target.flags(&remap)).env("SOURCE_DATE_EPOCH", "0");
@@ -226,24 +221,8 @@ impl Metadata {
 }
 
 fn metadata() -> Result<Metadata> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(repository()).args(["metadata", "--format-version", "1", "--locked"]);
-    serde_json::from_str(&capture(&mut cargo)?).context("cargo described the workspace in an unknown form")
-}
-
-/// The executable of `package` among cargo's messages, one JSON object a line.
-fn executable(messages: &str, package: &str) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Artifact {
-        target: Named,
-        executable: PathBuf,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    artifacts.into_iter().find(|artifact| artifact.target.name == package).map(|artifact| artifact.executable)
+    serde_json::from_str(&capture(&mut cargo(&["metadata", "--format-version", "1", "--locked"]))?)
+        .context("cargo described the workspace in an unknown form")
 }
 
 #[cfg(test)]
@@ -264,14 +243,5 @@ mod tests {
         let remap = [("/build/a b".to_owned(), "/src")];
         assert_eq!(Target::Musl.flags(&remap), "--remap-path-prefix=/build/a b=/src");
         assert!(Target::Glibc.flags(&remap).ends_with("\u{1f}-Ctarget-feature=+crt-static"));
-    }
-
-    #[test]
-    fn the_executable_is_found_among_libraries() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"countersign\"},\"executable\":null}\n\
-                        not json\n\
-                        {\"target\":{\"name\":\"countersign\"},\"executable\":\"/t/countersign\"}\n";
-        assert_eq!(executable(messages, "countersign"), Some("/t/countersign".into()));
-        assert_eq!(executable(messages, "shop"), None);
     }
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache;
+mod cargo;
 mod chart;
 mod cluster;
 mod crds;
@@ -17,6 +18,7 @@ mod openbao;
 mod pki;
 mod process;
 mod python;
+mod stage;
 mod test;
 
 use std::process::ExitCode;

@@ -5,21 +5,21 @@
 //! silently: a test that misses something on its cluster prints `skipped: <test>: <reason>` and is counted as skipped,
 //! and `--fast` leaves out what needs a node, and says so.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::cache::{Cache, repository};
+use crate::cache::Cache;
+use crate::cargo::cargo;
 use crate::cluster::env::Env;
 use crate::cluster::place::{Layer, Place, Run};
 use crate::cluster::{self};
 use crate::e2e;
 use crate::python;
+use crate::stage::{Counts, FEATURES, INDEX, check, counted};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -29,78 +29,31 @@ pub struct TestArgs {
     fast: bool,
 }
 
-/// Index of the cluster that the tests start; people use the lower ones.
-pub const INDEX: u8 = 9;
-
-/// Every feature of the workspace but those of `countersign-e2e`, whose tests need more than an API server. All test
-/// commands build the whole workspace with nearly the same features, so that the second has next to nothing to compile.
-pub const FEATURES: &str =
-    "countersign/testing,countersign/cluster,countersign/contract,countersign/chart,countersign-core/testing";
-
-/// What came of the tests so far.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-impl Counts {
-    /// One check that held or did not.
-    fn one(holds: bool) -> Self {
-        Self { passed: u32::from(holds), failed: u32::from(!holds), skipped: 0 }
-    }
-
-    /// Reads a closing line of the test harness: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-    fn read(line: &str) -> Option<Self> {
-        let rest = line.trim().strip_prefix("test result: ")?;
-        let number = |word: &str| -> Option<u32> {
-            let part = rest.split([';', '.']).find(|part| part.trim_end().ends_with(word))?;
-            part.trim().split(' ').next()?.parse().ok()
-        };
-        Some(Self { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
-    }
-
-    /// Prints the sum as the last line; fails if something did.
-    pub fn conclude(self, started: Instant) -> Result<()> {
-        println!("\n{} s", started.elapsed().as_secs());
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
-        if self.failed > 0 {
-            bail!("{} failed", self.failed);
-        }
-        Ok(())
-    }
-
-    /// Whether the line says that a test found its cluster wanting. The harness calls such a test passed.
-    fn is_skip(line: &str) -> bool {
-        line.trim_start().starts_with("skipped: ")
-    }
-}
-
 /// Runs every stage; fails if one did.
 pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
     let started = Instant::now();
     let mut counts = Counts::default();
-    counts += check("formatting", &mut run(&["fmt", "--all", "--check"]))?;
+    counts += check("formatting", &mut cargo(&["fmt", "--all", "--check"]))?;
     counts += check(
         "lints",
-        &mut run(&["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"]),
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
     )?;
-    counts += check("generated files are current", &mut run(&["xtask", "crds", "--check"]))?;
+    counts += check("generated files are current", &mut cargo(&["xtask", "crds", "--check"]))?;
 
     let tools = Tools::prepare(cache)?;
     let place = Place::new(INDEX).context("there is no cluster of that number")?;
     let state = Run::new(cache, place);
     cluster::start(cache, Layer::L0, place)?;
-    let mut tests = run(&["test", "--workspace", "--features", FEATURES, "--no-fail-fast", "--", "--test-threads=4"]);
+    let mut tests = cargo(&["test", "--workspace", "--features", FEATURES, "--no-fail-fast", "--", "--test-threads=4"]);
     tools.tell(&mut tests, &state);
     // The debug build only shows that the simulator works; the release build below runs it in earnest.
     tests.env("COUNTERSIGN_SCHEDULES", "3000");
@@ -110,7 +63,7 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
 
     counts += counted(
         "simulation",
-        &mut run(&[
+        &mut cargo(&[
             "test",
             "--release",
             "--package",
@@ -133,13 +86,6 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
     counts.conclude(started)
 }
 
-/// Cargo, as the one that runs this program.
-pub fn run(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.args(arguments).current_dir(repository());
-    command
-}
-
 /// Programs that tests run.
 struct Tools {
     kubernetes_validate: PathBuf,
@@ -158,67 +104,5 @@ impl Tools {
         if let Ok(env) = Env::read(&state.env()) {
             command.env("COUNTERSIGN_HELM", env.programs.helm).env("COUNTERSIGN_BAO", env.programs.bao);
         }
-    }
-}
-
-/// A command that is one check.
-fn check(name: &str, command: &mut Command) -> Result<Counts> {
-    let started = Instant::now();
-    println!("\n== {name}");
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("{name}: cannot be started"))?;
-    println!("{} {name} ({} s)", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs());
-    Ok(Counts::one(status.success()))
-}
-
-/// A command that runs tests; its output passes through, and its closing lines are added up.
-pub fn counted(name: &str, command: &mut Command) -> Result<Counts> {
-    let started = Instant::now();
-    println!("\n== {name}");
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("{name}: cannot be started"))?;
-    let output = child.stdout.take().context("no output")?;
-    let mut counts = Counts::default();
-    let mut skipped = 0;
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        if let Some(result) = Counts::read(&line) {
-            counts += result;
-        }
-        skipped += u32::from(Counts::is_skip(&line));
-        println!("{line}");
-    }
-    counts.passed = counts.passed.saturating_sub(skipped);
-    counts.skipped += skipped;
-    let status = child.wait()?;
-    if !status.success() && counts.failed == 0 {
-        // It did not come as far as a result: a test that does not compile, or a harness that was ended.
-        counts.failed += 1;
-    }
-    println!("{} {name} ({} s)", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs());
-    Ok(counts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn closing_lines_are_read() {
-        let line = "test result: ok. 12 passed; 1 failed; 2 ignored; 0 measured; 14 filtered out; finished in 0.03s";
-        assert_eq!(Counts::read(line), Some(Counts { passed: 12, failed: 1, skipped: 2 }));
-        assert_eq!(
-            Counts::read("test result: FAILED. 0 passed; 3 failed; 0 ignored"),
-            Some(Counts { passed: 0, failed: 3, skipped: 0 })
-        );
-        assert_eq!(Counts::read("running 3 tests"), None);
-    }
-
-    #[test]
-    fn a_test_that_says_so_is_skipped() {
-        assert!(Counts::is_skip("skipped: ports::only_probes: the cluster lacks `enforcement`"));
-        assert!(!Counts::is_skip("test ports::skipped: ok"));
     }
 }
