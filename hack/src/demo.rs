@@ -72,18 +72,22 @@ pub fn main(args: &DemoArgs, cache: &Cache) -> Result<()> {
         Ok(env) => play(&site, env, &images, cache, timeline, &interrupt),
         Err(error) => Err(anyhow!("{error:#}")),
     };
-    match started {
-        Ok(env) if args.keep && !interrupt.happened() => look_around(&env, &images.countersign.binary, &site),
+    let ended = match started {
+        Ok(env) if args.keep && !interrupt.happened() => {
+            look_around(&env, &images.countersign.binary, &site);
+            Ok(())
+        }
         started => {
             let ended = site.end(cache, started.as_ref().ok());
             match &ended {
                 Ok(()) => timeline.say("demo", "everything is cleaned up"),
                 Err(_) => eprintln!("not all is gone; `cargo xtask cluster down --purge --index {INDEX}` tries again"),
             }
-            interrupt.settle(ended)?;
+            ended
         }
-    }
-    conclude(&interrupt.settle(played)?, timeline)
+    };
+    let held = interrupt.settle(played).and_then(|proofs| conclude(&proofs, timeline));
+    interrupt.settle(ended).and(held)
 }
 
 /// The table, as the last thing on the screen; fails unless every proof held.

@@ -112,7 +112,10 @@ pub fn remove(env: &Env, run: &Run) -> Result<()> {
     }
     if ours {
         for kind in ["serviceidentities", "trustdomains", "vaultconnections"] {
-            delete(&["crd", &format!("{kind}.countersign.dev"), "--timeout=20s"])?;
+            let crd = format!("{kind}.countersign.dev");
+            // The guard of the definitions may outlive its release for a moment, and this is meant.
+            kubectl.text(&["annotate", "crd", &crd, "countersign.dev/allow-deletion=true", "--overwrite"])?;
+            delete(&["crd", &crd, "--timeout=20s"])?;
         }
     }
     delete(&["namespace", OPERATOR, "--wait=false"])?;
