@@ -33,7 +33,16 @@ pub const DELETION_GUARD: &str = "countersign-crd-deletion";
 pub const MAX_TOKEN_SECONDS: i64 = 600;
 
 /// Plural names of our kinds, in the order of the documentation.
-pub const KINDS: [&str; 3] = ["vaultconnections", "trustdomains", "serviceidentities"];
+pub const KINDS: [&str; 8] = [
+    "vaultconnections",
+    "trustdomains",
+    "serviceidentities",
+    "secretbindings",
+    "segments",
+    "accessgrants",
+    "accessrequests",
+    "externalservices",
+];
 
 /// The names that rules and policies depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +92,8 @@ pub enum Holder {
     Viewers,
     /// Whoever an administrator binds it to; part of the built-in role `edit` on request.
     Teams,
+    /// Whoever an administrator binds it to; never part of a built-in role.
+    Egress,
 }
 
 /// A verb that some rule grants. There is no wildcard, `escalate`, `bind` or `impersonate` to write.
@@ -196,7 +207,7 @@ pub fn roles(at: &Installation) -> Vec<Role> {
             scope: Scope::Cluster,
             holder: Holder::Viewers,
             purpose: "Read our kinds. They hold no secret values.",
-            rules: vec![Rule::new(GROUP, &KINDS, READ, "who may view a namespace may see its identities")],
+            rules: vec![Rule::new(GROUP, &KINDS, READ, "who may view a namespace may see its identities and bindings")],
         },
         Role {
             name: "countersign-team",
@@ -205,9 +216,23 @@ pub fn roles(at: &Installation) -> Vec<Role> {
             purpose: "What a team does with the kinds of its own namespace; bind it with a RoleBinding.",
             rules: vec![Rule::new(
                 GROUP,
-                &["serviceidentities"],
+                &["serviceidentities", "secretbindings", "accessgrants", "accessrequests"],
                 &[Get, List, Watch, Create, Patch, Update, Delete],
-                "teams declare their own identities; cluster-scoped kinds stay with administrators",
+                "teams declare their own identities, bindings, grants and requests; cluster-scoped kinds stay with \
+                 administrators",
+            )],
+        },
+        Role {
+            name: "countersign-team-egress",
+            scope: Scope::Cluster,
+            holder: Holder::Egress,
+            purpose: "What a team may decide about traffic that leaves the cluster; bind it with a RoleBinding, apart \
+                      from the team's other rights.",
+            rules: vec![Rule::new(
+                GROUP,
+                &["externalservices"],
+                &[Get, List, Watch, Create, Patch, Update, Delete],
+                "who may name a place outside the cluster decides what leaves it",
             )],
         },
     ]
@@ -223,14 +248,59 @@ fn operator_everywhere() -> Vec<Rule> {
             "",
             &["namespaces", "serviceaccounts", "services"],
             FOLLOW,
-            "selectors of trust domains, and the names a certificate may carry",
+            "selectors of trust domains and segments, and the names a certificate may carry",
+        ),
+        Rule::new(
+            "",
+            &["pods", "nodes"],
+            FOLLOW,
+            "which labels select exactly the pods of an identity, their ports, and the addresses of nodes; environment \
+             and volumes are never decoded",
+        ),
+        Rule::new(
+            "apps",
+            &["deployments", "statefulsets", "daemonsets", "replicasets"],
+            FOLLOW,
+            "the workloads of an identity, also those without a pod now",
+        ),
+        Rule::new(
+            "discovery.k8s.io",
+            &["endpointslices"],
+            FOLLOW,
+            "where the Kubernetes API is; only those of the namespace default are watched",
+        ),
+        Rule::new("batch", &["jobs", "cronjobs"], FOLLOW, "the workloads of an identity, also those without a pod now"),
+        Rule::new(
+            "networking.k8s.io",
+            &["networkpolicies"],
+            &[List, Watch, Create, Patch, Delete],
+            "who may talk to whom; the fence limits changes to policies with our label",
+        ),
+        Rule::new(
+            "networking.k8s.io",
+            &["servicecidrs"],
+            FOLLOW,
+            "which addresses lie within the cluster, so that no place outside may name them",
+        ),
+        Rule::new(
+            GROUP,
+            &["segments"],
+            &[Patch],
+            "a segment that closes something is kept until that is withdrawn in order; the fence keeps its spec",
         ),
         Rule::new(
             "",
             &["secrets"],
             &[Create, Patch],
-            "certificates are written by server-side apply and read back by an empty patch; the fence limits both to \
-             Secrets with our label",
+            "certificates and bound values are written by server-side apply and read back by an empty patch; the fence \
+             limits both to Secrets with our label",
+        ),
+        Rule::new(
+            "",
+            &["serviceaccounts/token"],
+            &[Create],
+            "a binding is read as its own account, with a token that the fence limits to the chart's audiences and ten \
+             minutes",
         ),
         Rule::new("events.k8s.io", &["events"], &[Create, Patch], "events on our objects, repeated ones as a series"),
         Rule::new(
@@ -247,8 +317,6 @@ fn operator_at_home(at: &Installation) -> Vec<Rule> {
     vec![
         Rule::new("", &["secrets"], &[Get], "keys of embedded authorities, the install key, sources of connections"),
         Rule::new("", &["configmaps"], &[Get], "CA certificates of connections and roots of trust domains"),
-        Rule::new("", &["serviceaccounts/token"], &[Create], "the operator's own login to Vault or OpenBao")
-            .only([at.service_account.clone()]),
         Rule::new("coordination.k8s.io", &["leases"], &[Create], "a create cannot be limited by name"),
         Rule::new("coordination.k8s.io", &["leases"], &[Get, Patch], "the leader election").only([at.lease.clone()]),
     ]
@@ -288,7 +356,10 @@ const FOLLOW: &[Verb] = &[List, Watch];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{ServiceIdentity, TrustDomain, VaultConnection};
+    use crate::api::{
+        AccessGrant, AccessRequest, ExternalService, SecretBinding, Segment, ServiceIdentity, TrustDomain,
+        VaultConnection,
+    };
     use kube_core::Resource;
 
     fn installation() -> Installation {
@@ -314,7 +385,16 @@ mod tests {
 
     #[test]
     fn the_plural_names_are_those_of_the_kinds() {
-        let kinds = [VaultConnection::plural(&()), TrustDomain::plural(&()), ServiceIdentity::plural(&())];
+        let kinds = [
+            VaultConnection::plural(&()),
+            TrustDomain::plural(&()),
+            ServiceIdentity::plural(&()),
+            SecretBinding::plural(&()),
+            Segment::plural(&()),
+            AccessGrant::plural(&()),
+            AccessRequest::plural(&()),
+            ExternalService::plural(&()),
+        ];
         assert_eq!(KINDS.to_vec(), kinds.to_vec());
     }
 
@@ -325,7 +405,7 @@ mod tests {
 
     #[test]
     fn nobody_but_the_operator_has_a_right_on_secrets() {
-        for holder in [Holder::Check, Holder::Viewers, Holder::Teams] {
+        for holder in [Holder::Check, Holder::Viewers, Holder::Teams, Holder::Egress] {
             for scope in [Scope::Cluster, Scope::OperatorNamespace] {
                 assert_eq!(granted(holder, scope, "secrets"), vec![], "{holder:?}");
             }
@@ -333,21 +413,25 @@ mod tests {
     }
 
     #[test]
-    fn tokens_can_be_made_for_the_own_account_only() {
-        assert_eq!(granted(Holder::Operator, Scope::Cluster, "serviceaccounts/token"), vec![]);
-        let roles = roles(&installation());
-        let named: Vec<_> = roles
-            .iter()
-            .flat_map(|role| &role.rules)
-            .filter(|rule| rule.resources.iter().any(|r| r == "serviceaccounts/token"))
-            .map(|rule| rule.names.clone())
-            .collect();
-        assert_eq!(named, vec![vec!["countersign".to_owned()]]);
+    fn tokens_can_be_made_by_the_operator_alone() {
+        assert_eq!(granted(Holder::Operator, Scope::Cluster, "serviceaccounts/token"), vec![Create]);
+        for holder in [Holder::Check, Holder::Viewers, Holder::Teams] {
+            assert_eq!(granted(holder, Scope::Cluster, "serviceaccounts/token"), vec![], "{holder:?}");
+        }
     }
 
     #[test]
     fn no_rule_names_a_wildcard_or_a_resource_that_is_never_granted() {
-        let never = ["*", "pods/exec", "pods", "nodes", "roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+        let never = [
+            "*",
+            "pods/exec",
+            "pods/log",
+            "nodes/proxy",
+            "roles",
+            "clusterroles",
+            "rolebindings",
+            "clusterrolebindings",
+        ];
         for role in roles(&installation()) {
             for rule in &role.rules {
                 assert_ne!(rule.group, "*", "{}", role.name);
@@ -355,6 +439,20 @@ mod tests {
                 assert!(rule.resources.iter().all(|r| !never.contains(&r.as_str())), "{}: {rule:?}", role.name);
             }
         }
+    }
+
+    #[test]
+    fn pods_and_nodes_are_only_followed() {
+        for resource in ["pods", "nodes", "deployments", "jobs"] {
+            assert_eq!(granted(Holder::Operator, Scope::Cluster, resource), vec![List, Watch], "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_team_names_no_place_outside_unless_it_is_told_to() {
+        assert_eq!(granted(Holder::Teams, Scope::Cluster, "externalservices"), vec![]);
+        assert!(granted(Holder::Egress, Scope::Cluster, "externalservices").contains(&Create));
+        assert_eq!(granted(Holder::Teams, Scope::Cluster, "segments"), vec![]);
     }
 
     #[test]

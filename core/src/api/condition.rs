@@ -15,6 +15,14 @@ pub enum ConditionType {
     Accepted,
     /// The certificate stored is the one last asked for.
     Issued,
+    /// The last refresh succeeded.
+    Synced,
+    /// What was declared was compiled, and a second reading agrees.
+    Compiled,
+    /// Every policy stands as it was compiled.
+    Applied,
+    /// Packets are dropped; only with evidence.
+    Enforced,
     /// The server answers over verified TLS.
     Reachable,
     /// The login works.
@@ -31,6 +39,10 @@ pub enum ConditionType {
     RenewalOverdue,
     /// Less than a sixth of the lifetime is left.
     ExpiringSoon,
+    /// The sources could not be read for twice the time between two refreshes.
+    Stale,
+    /// Something a source names is not at the server.
+    SourceMissing,
     /// Another field manager owns what we must write.
     FieldConflict,
     /// The server is sealed.
@@ -43,14 +55,40 @@ pub enum ConditionType {
     ClockSkew,
     /// An authority of the domain is close to its end.
     AuthorityExpiring,
+    /// Closing the namespaces would break a connection.
+    WouldBreak,
+    /// An older object of the kind has what this one wants.
+    Conflict,
+    /// Something that the spec names does not exist.
+    Unresolved,
+    /// No labels select exactly the pods of the identity.
+    SelectorAmbiguous,
+    /// A pod carries the labels of an identity that it does not run as.
+    LabelSpoofed,
+    /// Addresses that are to be outside lie within the cluster.
+    OverlapsCluster,
 }
 }
 
 impl ConditionType {
     /// Whether it stays in the list while not True.
     pub fn is_positive(self) -> bool {
-        use ConditionType::{Accepted, Authenticated, Issued, IssuerReachable, Reachable, Ready};
-        matches!(self, Ready | Accepted | Issued | Reachable | Authenticated | IssuerReachable)
+        use ConditionType::{
+            Accepted, Applied, Authenticated, Compiled, Enforced, Issued, IssuerReachable, Reachable, Ready, Synced,
+        };
+        matches!(
+            self,
+            Ready
+                | Accepted
+                | Issued
+                | Synced
+                | Compiled
+                | Applied
+                | Enforced
+                | Reachable
+                | Authenticated
+                | IssuerReachable
+        )
     }
 }
 

@@ -13,14 +13,29 @@ use kube_core::CustomResourceExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{SCHEMA_HASH, ServiceIdentity, TrustDomain, VaultConnection};
+use super::{
+    AccessGrant, AccessRequest, ExternalService, SCHEMA_HASH, SecretBinding, Segment, ServiceIdentity, TrustDomain,
+    VaultConnection,
+};
 
 /// Every CRD of this version, in the order in which a person would read them.
 ///
 /// Each carries the annotation [`SCHEMA_HASH`]: the binary compares it with its own at start and
 /// reports `CRDOutdated` instead of dropping fields that the server does not know.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    [VaultConnection::crd(), TrustDomain::crd(), ServiceIdentity::crd()].into_iter().map(finish).collect()
+    [
+        VaultConnection::crd(),
+        TrustDomain::crd(),
+        ServiceIdentity::crd(),
+        SecretBinding::crd(),
+        Segment::crd(),
+        AccessGrant::crd(),
+        AccessRequest::crd(),
+        ExternalService::crd(),
+    ]
+    .into_iter()
+    .map(finish)
+    .collect()
 }
 
 /// The files of `crds/`: name and content. Writing it down as YAML is the caller's business.

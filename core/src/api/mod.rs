@@ -5,20 +5,32 @@
     reason = "the printer columns of a kind share the words `type_` and `priority`"
 )]
 
+mod access_grant;
+mod access_request;
 mod common;
 mod condition;
 mod crd;
 mod documented;
+mod external_service;
+mod network;
 mod reason;
 mod rule;
+mod secret_binding;
+mod segment;
 mod service_identity;
 mod trust_domain;
 mod vault_connection;
 
+pub use access_grant::*;
+pub use access_request::*;
 pub use common::*;
 pub use condition::*;
 pub use crd::{all_crds, crd_files, serves};
+pub use external_service::*;
+pub use network::*;
 pub use reason::*;
+pub use secret_binding::*;
+pub use segment::*;
 pub use service_identity::*;
 pub use trust_domain::*;
 pub use vault_connection::*;
@@ -36,6 +48,8 @@ pub const OWNER_UID_LABEL: &str = "countersign.dev/owner-uid";
 pub const OWNER_ANNOTATION: &str = "countersign.dev/owner";
 /// Keyed hash of what a target was rendered from.
 pub const CONTENT_HASH: &str = "countersign.dev/content-hash";
+/// Digest of what a target was made of: the spec and the identity of each source.
+pub const INPUT_HASH: &str = "countersign.dev/input-hash";
 /// The standard label that says who manages an object.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value on everything we write.

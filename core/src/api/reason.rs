@@ -147,6 +147,102 @@ pub enum Reason {
     ClockSkew,
     /// The login token is close to its end and could not be renewed.
     TokenExpiring,
+    /// The Secret holds what its sources hold.
+    Synced,
+    /// The content of the Secret is not what was written; it is written again unless somebody else owns the field now.
+    Drifted,
+    /// No refresh has succeeded for twice the time between two of them.
+    Stale,
+    /// The connection does not exist, or no grant of it admits this namespace; one answer for both, so that nobody can probe.
+    ConnectionNotAllowed,
+    /// No grant of the connection covers this path.
+    PathNotAllowed,
+    /// The path also belongs to a namespace with a longer name; use a separator that no namespace has, such as `_`.
+    PathAmbiguous,
+    /// No grant that covers the path admits this type of Secret.
+    TypeNotAllowed,
+    /// The mount does not exist, or the account may not know it.
+    MountMissing,
+    /// The mount is not a KV engine.
+    NotKv,
+    /// There is nothing at the path.
+    RemoteMissing,
+    /// The server says that the version was deleted or destroyed; the Secret is kept.
+    RemoteDeleted,
+    /// The version that the source is pinned to does not exist.
+    RemoteVersionMissing,
+    /// A key that the spec names is not in the source.
+    RemoteKeyMissing,
+    /// The server shows an older version than the one stored; it is taken when it still does a minute later.
+    SourceWentBack,
+    /// A value is no text; `nonString: JSON` takes it as JSON.
+    NonStringValue,
+    /// A number that JSON cannot carry without losing digits.
+    LossyNumber,
+    /// A key that a Secret cannot hold.
+    InvalidKeyName,
+    /// Two entries give one key.
+    KeyCollision,
+    /// A value is not written as `decode` says.
+    DecodeFailed,
+    /// The value of a Secret of type kubernetes.io/dockerconfigjson is no such document.
+    InvalidDockerConfig,
+    /// What was declared was compiled, and a second reading of it agrees.
+    Compiled,
+    /// Two readings of what was compiled differ; nothing is written. This is a bug.
+    EvaluatorDisagrees,
+    /// Every policy stands as it was compiled.
+    Applied,
+    /// Policies are being written or withdrawn, one step after the other.
+    RollingOut,
+    /// Nothing is closed, because something would break; see status.wouldBreak.
+    Held,
+    /// Nothing is written in mode Observe.
+    Observing,
+    /// Nothing of ours exists in mode Off.
+    Off,
+    /// Every edge is open at every end that is closed.
+    Live,
+    /// No segment closes the namespace, so everything passes there.
+    NotSegmented,
+    /// The server has not granted what the client requests.
+    GrantMissing,
+    /// The client has not requested what the server grants.
+    RequestMissing,
+    /// What is requested and what is granted have no port in common.
+    PortsDisjoint,
+    /// No container has a port of that name.
+    PortNameUnknown,
+    /// No labels select exactly the pods of the identity.
+    SelectorAmbiguous,
+    /// No workload and no pod runs as the identity.
+    SelectsNothing,
+    /// The pods of one workload run as several identities.
+    IdentityInTransition,
+    /// Its pods run in the network of their nodes, which no policy selects.
+    HostNetwork,
+    /// A pod carries the labels of an identity that it does not run as.
+    LabelSpoofed,
+    /// The ExternalService does not exist in the namespace that names it.
+    ExternalServiceMissing,
+    /// Addresses that are to be outside lie within the cluster.
+    OverlapsCluster,
+    /// The segment lets nobody reach the Kubernetes API.
+    ApiServerClosed,
+    /// It cannot be expressed on this data plane.
+    NotOnThisDataPlane,
+    /// An older segment has the namespace.
+    SegmentConflict,
+    /// kube-system and the operator's own namespace are closed only with spec.protected.
+    NamespaceProtected,
+    /// The namespace does not exist.
+    NamespaceMissing,
+    /// An object of somebody else has the name that ours needs.
+    NameCollision,
+    /// The data plane is known by its agents; whether it drops packets was not tried.
+    Guessed,
+    /// The data plane is known to drop nothing.
+    NotEnforced,
     /// A state that must not exist; see the operator's log.
     InternalError,
 }

@@ -9,9 +9,13 @@
 //! Every text and list is bounded: the server estimates the worst cost of each rule from the
 //! bounds and refuses a CRD that exceeds its budget.
 
+mod network;
+
 use kube_core::{Message, Rule};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
+
+pub(super) use network::*;
 
 /// DNS-1123 label of at most 63 characters.
 const LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
@@ -52,6 +56,11 @@ pub(super) fn subdomain() -> Rule {
         format!("self.size() <= 253 && {}", matches("self", SUBDOMAIN)),
         "must be a DNS-1123 subdomain of at most 253 characters",
     )
+}
+
+/// A DNS-1123 label.
+pub(super) fn label() -> Rule {
+    rule(matches("self", LABEL), "must be a DNS-1123 label of at most 63 characters")
 }
 
 /// A key of a Secret or ConfigMap.
@@ -141,6 +150,107 @@ pub(super) fn vault_namespace() -> Rule {
             matches("self", DOT_SEGMENT)
         ),
         "must be 1-8 segments",
+    )
+}
+
+/// Types that the cluster, a package manager or the operator itself takes for a credential.
+const CREDENTIAL_TYPES: &str =
+    "['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1']";
+
+/// The type of a target is not one that is a credential for the cluster, or a record of ours.
+pub(super) fn secret_type() -> Rule {
+    rule(
+        format!("!has(self.type) || (!(self.type in {CREDENTIAL_TYPES}) && !self.type.startsWith('countersign.dev/'))"),
+        "unsupported secret type",
+    )
+}
+
+/// A TLS Secret has both of its keys; which keys `each` gives is known only when it is read.
+pub(super) fn tls_keys() -> Rule {
+    rule(
+        "!has(self.type) || self.type != 'kubernetes.io/tls' || self.data.exists(e, has(e.each)) || \
+         (self.data.exists(e, has(e.key) && e.key == 'tls.crt') && self.data.exists(e, has(e.key) && e.key == 'tls.key'))",
+        "type kubernetes.io/tls needs keys tls.crt and tls.key",
+    )
+}
+
+/// The type keeps its value, also where it is left to its default.
+pub(super) fn type_immutable() -> Rule {
+    rule(
+        "(has(self.type) ? self.type : 'Opaque') == (has(oldSelf.type) ? oldSelf.type : 'Opaque')",
+        "type is immutable",
+    )
+}
+
+/// Which members of an entry go together.
+pub(super) fn entry_members() -> Rule {
+    rule(
+        "has(self.each) ? !has(self.key) && !has(self.decode) : \
+         has(self.key) && !has(self.prefix) && !has(self.case) && !has(self.match)",
+        "each goes with prefix, case and match; from goes with key and decode",
+    )
+}
+
+/// The sources of a binding.
+pub(super) fn sources(generator: &mut SchemaGenerator) -> Schema {
+    let items = generator.subschema_for::<super::BindingSource>().to_value();
+    schema(json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "items": items,
+    }))
+}
+
+/// The entries of a target.
+pub(super) fn entries(generator: &mut SchemaGenerator) -> Schema {
+    let items = generator.subschema_for::<super::DataEntry>().to_value();
+    let unique =
+        rule("self.all(a, !has(a.key) || self.exists_one(b, has(b.key) && b.key == a.key))", "key must be unique");
+    schema(with_rules(
+        json!({"type": "array", "minItems": 1, "maxItems": 64, "x-kubernetes-list-type": "atomic", "items": items}),
+        &[unique],
+    ))
+}
+
+/// Patterns of paths in Vault: their characters; the rest is checked when the object is parsed, for the server would
+/// price a pattern over all paths of all grants above its budget.
+pub(super) fn path_patterns(_: &mut SchemaGenerator) -> Schema {
+    schema(json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_.*{}/-]+$"},
+    }))
+}
+
+/// Types of Secrets.
+pub(super) fn secret_types(_: &mut SchemaGenerator) -> Schema {
+    schema(json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "minLength": 1, "maxLength": 253},
+    }))
+}
+
+/// A role with placeholders.
+pub(super) fn role_pattern() -> Rule {
+    rule(
+        r"self.matches(r'^([A-Za-z0-9_.-]|\{namespace\}|\{serviceAccount\})+$')",
+        "must be a role name; the placeholders are {namespace} and {serviceAccount}",
+    )
+}
+
+/// Who logs in as somebody else must say under which role.
+pub(super) fn role_given() -> Rule {
+    rule(
+        "self.__as__ == 'ServiceAccount' ? has(self.role) : !has(self.role)",
+        "role is required with as: ServiceAccount, and goes with nothing else",
     )
 }
 

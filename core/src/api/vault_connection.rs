@@ -5,7 +5,7 @@ use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateSource, KeyRef, rule};
+use super::{CertificateSource, KeyRef, NamespaceSelector, rule};
 
 /// The Vault or OpenBao server, and how the operator logs in to it.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -47,9 +47,53 @@ pub struct VaultConnectionSpec {
     /// Bounds on what the operator asks of the server. Default: 50 requests per second, 32 at once, 10s each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ConnectionLimits>,
+    /// Who may ask the server for what, at most 128; of each source the first that fits namespace, path and type of the Secret decides.
+    /// Default: nobody. Example: `[{namespaces: {names: [shop]}, as: ServiceAccount, role: tenant, paths: ["secret/{namespace}/**"]}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub grants: Vec<ConnectionGrant>,
     /// true stops all use of this connection. Default: false. Example: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// Who may ask the server for what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"), validation = rule::role_given())]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionGrant {
+    /// Which namespaces it admits. Example: {names: [shop]}.
+    pub namespaces: NamespaceSelector,
+    /// Who logs in: ServiceAccount (the binding's own account, so that the server's policy is a second wall) or
+    /// Operator (our own login; this grant is then the only wall). Example: ServiceAccount.
+    #[serde(rename = "as")]
+    pub as_: GrantedIdentity,
+    /// Role that the ServiceAccount logs in under, at the mount of `auth`; {namespace} and {serviceAccount} stand for theirs.
+    /// Required with `as: ServiceAccount`. The role must bind namespace and account. Example: tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rule::role_pattern())]
+    pub role: Option<String>,
+    /// Mount and path, 1–64 patterns: `*` stands for characters inside a segment, `**` at the end for one or more segments,
+    /// {namespace} and {serviceAccount} for the binding's own. Example: `["secret/{namespace}/**"]`.
+    #[schemars(schema_with = "rule::path_patterns")]
+    pub paths: Vec<String>,
+    /// Types a Secret may have, 1–16. Default: `[Opaque]`. Example: `[Opaque, kubernetes.io/tls]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rule::secret_types")]
+    pub secret_types: Vec<String>,
+    /// true lets `as: Operator` cover a whole mount, as in secret/**. Default: false. Example: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+}
+
+/// Who logs in for a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum GrantedIdentity {
+    /// The ServiceAccount of the binding.
+    ServiceAccount,
+    /// The operator.
+    Operator,
 }
 
 /// How the server's certificate is verified.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     api::{CertificateSource, ConnectionAuth, ConnectionTls, KeyRef, REQUESTED_AT, Reason, VaultConnection},
     connection::address::{Address, AddressProblem, Surroundings},
+    grants::{self, Grant},
     value::{
         lifetime,
         vault_path::{Segment, VaultNamespace, VaultPath},
@@ -33,6 +34,8 @@ pub struct Intent {
     pub login: Login,
     /// Bounds on what we ask.
     pub limits: Limits,
+    /// Who may ask for what.
+    pub grants: Vec<Grant>,
 }
 
 /// The server and how its certificate is verified.
@@ -183,6 +186,7 @@ pub fn parse(object: &VaultConnection, surroundings: &Surroundings) -> Result<In
         server: server(object, surroundings)?,
         login: login(&spec.auth, surroundings)?,
         limits: limits(object)?,
+        grants: grants::parse(&spec.grants).map_err(|(_, problem)| broken("spec.grants", problem.rule()))?,
     })
 }
 

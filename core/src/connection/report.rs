@@ -4,7 +4,7 @@
 //! to write. So numbers that move by themselves are published coarsely:
 //! `clockSkew` is `0s` until the clocks differ by more than a minute, and then moves by whole
 //! minutes; `tokenExpiresAt` keeps what it says as long as that is true in the careful direction
-//! (it lies ahead, and the login lasts at least that long). A login that is renewed in time costs
+//! (it lies ahead, and the login lasts at least that long, but for a few seconds). A login that is renewed in time costs
 //! one status write per token lifetime, a login that never ends none.
 
 use std::time::Duration;
@@ -176,9 +176,14 @@ fn token_end(session: SessionView, published: Option<&Time>, now: Timestamp) -> 
         // Gone or everlasting: there is no end to speak of.
         return None;
     };
-    let holds = published.filter(|published| published.0 > now && published.0 <= ends);
+    // The end is told from now and from what is left, both in whole seconds: it trembles, and the status must not.
+    let tremble = |published: &&Time| published.0.as_second() - ends.as_second() <= TREMBLE;
+    let holds = published.filter(|published| published.0 > now).filter(tremble);
     Some(holds.cloned().unwrap_or(Time(ends)))
 }
+
+/// So much later than the end may be what is published of it, in seconds.
+const TREMBLE: i64 = 5;
 
 /// Clocks that differ by no more than this, in seconds, agree.
 const SKEW: i64 = 60;

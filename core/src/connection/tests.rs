@@ -57,6 +57,7 @@ fn object() -> VaultConnection {
         },
         auth: ConnectionAuth { kubernetes: Some(jwt("vault")), ..no_auth() },
         limits: None,
+        grants: Vec::new(),
         suspend: None,
     };
     let mut object = VaultConnection::new("main", spec);
@@ -403,6 +404,9 @@ fn a_steady_connection_writes_nothing() {
     assert_eq!(settle(&world, at(2_400), &first), first);
     // When the published end has passed, the true one takes its place.
     assert_eq!(settle(&world, at(3_001), &first).token_expires_at, Some(Time(at(6_000))));
+    // An end that was told in whole seconds and is now seen two earlier is the same end.
+    world.session = SessionView::Live { ends: Some(at(2_998)), due: Some(at(2_900)) };
+    assert_eq!(settle(&world, at(2_400), &first), first);
     // An end that came closer is told at once.
     world.session = SessionView::Live { ends: Some(at(2_500)), due: None };
     assert_eq!(settle(&world, at(2_400), &first).token_expires_at, Some(Time(at(2_500))));

@@ -49,6 +49,16 @@ pub enum Step {
     Stored,
     /// It is renewed in time.
     Renewal,
+    /// A grant of the connection admits namespace, paths and type.
+    Granted,
+    /// Every source is at the server and may be read.
+    Sources,
+    /// Every value can be written into the Secret.
+    Values,
+    /// The last refresh succeeded.
+    Synced,
+    /// The Secret is there, and as it was written.
+    Whole,
 }
 
 impl Step {
@@ -74,6 +84,11 @@ impl Step {
             Self::Issued => "certificate issued",
             Self::Stored => "certificate valid",
             Self::Renewal => "renewal in time",
+            Self::Granted => "paths granted",
+            Self::Sources => "sources readable",
+            Self::Values => "values usable",
+            Self::Synced => "refreshed in time",
+            Self::Whole => "secret whole",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Why is it so: objects and statuses in, a chain of links out.
 //!
 //! An identity works if every link of its chain holds: the fence, the connection, the trust domain,
-//! the account, the names, the Secret, the certificate. [`identity`], [`domain`] and [`connection`]
-//! judge the links; the first one that failed is the thing to repair. [`overview`] is one line for
+//! the account, the names, the Secret, the certificate; a binding's are grant, sources and values instead. [`identity`],
+//! [`binding`], [`domain`] and [`connection`] judge the links; the first one that failed is the thing to repair. [`overview`] is one line for
 //! each object, [`installation`] judges what `helm install` should have left behind.
 //!
 //! Nothing here is a rule of its own: names, references and targets are judged by
@@ -11,6 +11,7 @@
 //! caller may see, and a link about something hidden is unknown, never guessed.
 
 mod advice;
+pub mod binding;
 pub mod connection;
 pub mod domain;
 pub mod guard;

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use serde::{Serialize, Serializer};
 
 use crate::{
-    api::{AuthorityState, ConditionType, ServiceIdentity, TrustDomain, VaultConnection, Verdict},
+    api::{AuthorityState, ConditionType, SecretBinding, ServiceIdentity, TrustDomain, VaultConnection, Verdict},
     explain::said::Said,
 };
 
@@ -18,6 +18,8 @@ pub enum Kind {
     TrustDomain,
     /// A certificate.
     ServiceIdentity,
+    /// Values of a server.
+    SecretBinding,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::VaultConnection => "vconn",
             Self::TrustDomain => "td",
             Self::ServiceIdentity => "sid",
+            Self::SecretBinding => "sbind",
         }
     }
 }
@@ -125,6 +128,19 @@ pub fn identity(object: &ServiceIdentity, now: Timestamp) -> Row {
         observed: status.observed_generation,
         conditions: &status.conditions,
         expires: status.not_after.as_ref(),
+    }
+    .row(now)
+}
+
+/// The line of a binding.
+pub fn binding(object: &SecretBinding, now: Timestamp) -> Row {
+    let status = object.status.clone().unwrap_or_default();
+    Facts {
+        kind: Kind::SecretBinding,
+        meta: &object.metadata,
+        observed: status.observed_generation,
+        conditions: &status.conditions,
+        expires: None,
     }
     .row(now)
 }

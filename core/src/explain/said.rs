@@ -41,8 +41,8 @@ impl<'a> Said<'a> {
     ///
     /// kstatus' pair is written anew by every pass, the positive ones may be kept from an earlier one.
     pub fn trouble(self) -> Option<Finding> {
-        use ConditionType::{Accepted, Issued, Ready, Reconciling, Stalled, Suspended};
-        let order = [Suspended, Stalled, Reconciling, Accepted, Issued, Ready];
+        use ConditionType::{Accepted, Issued, Ready, Reconciling, Stalled, Suspended, Synced};
+        let order = [Suspended, Stalled, Reconciling, Accepted, Issued, Synced, Ready];
         order.into_iter().filter(|_| self.current).find_map(|kind| self.bad(kind))
     }
 
@@ -52,10 +52,43 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The link that a reason of an identity is about.
+/// The link that a reason is about.
+#[expect(clippy::too_many_lines, reason = "one arm a reason, so that none is forgotten")]
 pub fn place(reason: Reason) -> Step {
     match reason {
-        Reason::InvalidSpec | Reason::Suspended | Reason::Deleting | Reason::NamespaceTerminating => Step::Spec,
+        // Those of the network stand in objects that have no chain of links.
+        Reason::Compiled
+        | Reason::EvaluatorDisagrees
+        | Reason::Applied
+        | Reason::RollingOut
+        | Reason::Held
+        | Reason::Observing
+        | Reason::Off
+        | Reason::Live
+        | Reason::NotSegmented
+        | Reason::GrantMissing
+        | Reason::RequestMissing
+        | Reason::PortsDisjoint
+        | Reason::PortNameUnknown
+        | Reason::SelectorAmbiguous
+        | Reason::SelectsNothing
+        | Reason::IdentityInTransition
+        | Reason::HostNetwork
+        | Reason::LabelSpoofed
+        | Reason::ExternalServiceMissing
+        | Reason::OverlapsCluster
+        | Reason::ApiServerClosed
+        | Reason::NotOnThisDataPlane
+        | Reason::SegmentConflict
+        | Reason::NamespaceProtected
+        | Reason::NamespaceMissing
+        | Reason::NameCollision
+        | Reason::Guessed
+        | Reason::NotEnforced
+        | Reason::InvalidSpec
+        | Reason::Suspended
+        | Reason::Deleting
+        | Reason::NamespaceTerminating => Step::Spec,
         Reason::FenceMissing => Step::Fence,
         Reason::ConnectionNotFound
         | Reason::ConnectionNotReady
@@ -115,5 +148,23 @@ pub fn place(reason: Reason) -> Step {
         | Reason::NotTrusted
         | Reason::ExpiringSoon => Step::Stored,
         Reason::RenewalOverdue => Step::Renewal,
+        Reason::ConnectionNotAllowed | Reason::PathNotAllowed | Reason::PathAmbiguous | Reason::TypeNotAllowed => {
+            Step::Granted
+        }
+        Reason::MountMissing
+        | Reason::NotKv
+        | Reason::RemoteMissing
+        | Reason::RemoteDeleted
+        | Reason::RemoteVersionMissing
+        | Reason::SourceWentBack => Step::Sources,
+        Reason::RemoteKeyMissing
+        | Reason::NonStringValue
+        | Reason::LossyNumber
+        | Reason::InvalidKeyName
+        | Reason::KeyCollision
+        | Reason::DecodeFailed
+        | Reason::InvalidDockerConfig => Step::Values,
+        Reason::Synced | Reason::Stale => Step::Synced,
+        Reason::Drifted => Step::Whole,
     }
 }

@@ -17,13 +17,15 @@ use crate::{
         requests,
         storm::{self, Cause},
         triggers::{self, Trigger},
-        world::{
-            Answer, Counted, Effect, KeyMaterial, Outcome, Owner, Progress, SecretWrite, Settled, SignRequest,
-            TargetView, World,
-        },
+        world::{Answer, Counted, Effect, KeyMaterial, Outcome, Progress, Settled, SignRequest, TargetView, World},
     },
     next::Next,
-    value::{digest, secret_data::SecretBytes, x509::Leaf},
+    value::{
+        digest,
+        secret_data::SecretBytes,
+        target::{Owner, SecretWrite},
+        x509::Leaf,
+    },
 };
 
 /// Hash of what a Secret was rendered from besides key and leaf.
@@ -51,12 +53,8 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Next<Effect, Se
         (Some(Trigger::RootsChanged), None, TargetView::Present(stored)) => {
             let roots = SecretBytes::from(admitted.domain.roots.clone());
             let data = stored.data.clone().into_iter().chain([("ca.crt".to_owned(), roots)]).collect();
-            Next::Do(Effect::WriteSecret(pass.secret(
-                data,
-                stored.answered_request.clone(),
-                &rendering,
-                Trigger::RootsChanged,
-            )))
+            let write = pass.secret(data, stored.answered_request.clone(), &rendering);
+            Next::Do(Effect::WriteSecret { write, trigger: Trigger::RootsChanged })
         }
         (Some(trigger), None, _) => pass.issue(&admitted, trigger, &rendering),
     }
@@ -160,7 +158,7 @@ impl Pass<'_> {
             ("ca.crt".to_owned(), SecretBytes::from(admitted.domain.roots.clone())),
         ]);
         let answered = requests::mark(self.intent, self.world, self.now);
-        Next::Do(Effect::WriteSecret(self.secret(data, answered, rendering, trigger)))
+        Next::Do(Effect::WriteSecret { write: self.secret(data, answered, rendering), trigger })
     }
 
     fn inputs(self, admitted: &Admitted<'_>) -> Inputs {
@@ -189,13 +187,7 @@ impl Pass<'_> {
         }
     }
 
-    fn secret(
-        self,
-        data: BTreeMap<String, SecretBytes>,
-        answered: Option<String>,
-        rendering: &str,
-        trigger: Trigger,
-    ) -> SecretWrite {
+    fn secret(self, data: BTreeMap<String, SecretBytes>, answered: Option<String>, rendering: &str) -> SecretWrite {
         let intent = self.intent;
         let mut labels = intent.target.labels.clone();
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
@@ -207,6 +199,7 @@ impl Pass<'_> {
         SecretWrite {
             namespace: intent.namespace.clone(),
             name: intent.target.name.clone(),
+            type_: "kubernetes.io/tls".to_owned(),
             expected: match &self.world.target {
                 TargetView::Present(stored) => Some(stored.resource_version.clone()),
                 TargetView::Absent | TargetView::Foreign | TargetView::Unread(_) => None,
@@ -218,7 +211,6 @@ impl Pass<'_> {
             labels,
             annotations,
             data,
-            trigger,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     value::{
         domain::Domain,
         secret_data::SecretBytes,
+        target::SecretWrite,
         x509::{Leaf, Names, Serial, SpkiHash},
     },
 };
@@ -215,7 +216,12 @@ pub enum Effect {
     /// Have the request signed by the pinned authority.
     Sign(SignRequest),
     /// Write the whole Secret in one server-side apply.
-    WriteSecret(SecretWrite),
+    WriteSecret {
+        /// The Secret.
+        write: SecretWrite,
+        /// Why it is written.
+        trigger: Trigger,
+    },
 }
 
 /// A signature to ask for.
@@ -233,36 +239,6 @@ pub struct SignRequest {
     pub ttl: i64,
     /// Its place in the queue for signatures.
     pub urgency: Urgency,
-}
-
-/// A Secret to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretWrite {
-    /// Namespace of the identity.
-    pub namespace: String,
-    /// Name of the Secret.
-    pub name: String,
-    /// The version it must still have; `None` = it must not exist.
-    pub expected: Option<String>,
-    /// Owner reference to the identity, unless the Secret is to stay behind.
-    pub owner: Option<Owner>,
-    /// Labels, ours included.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations, ours included.
-    pub annotations: BTreeMap<String, String>,
-    /// All keys.
-    pub data: BTreeMap<String, SecretBytes>,
-    /// Why it is written.
-    pub trigger: Trigger,
-}
-
-/// The owner of a Secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// Name of the identity.
-    pub name: String,
-    /// UID of the identity.
-    pub uid: String,
 }
 
 /// What an effect came back with.

@@ -34,9 +34,9 @@ pub fn policies(at: &Installation) -> Vec<Policy> {
         Policy {
             name: OPERATOR_FENCE,
             key: fence,
-            purpose: "The operator's account may make, read and change only Secrets that carry our label, none of a \
-                      type that is a credential for the cluster, may ask only for short tokens of one allowed \
-                      audience, and may not change the spec of our kinds.",
+            purpose: "The operator's account may make, read and change only Secrets and NetworkPolicies that carry our \
+                      label, no Secret of a type that is a credential for the cluster, may ask only for short tokens \
+                      of one allowed audience, and may not change the spec of our kinds.",
             spec: operator_fence(at),
         },
         Policy {
@@ -50,7 +50,7 @@ pub fn policies(at: &Installation) -> Vec<Policy> {
         Policy {
             name: "countersign-service-account-use",
             key: account_use,
-            purpose: "Who writes the spec of a ServiceIdentity must be allowed to create tokens for the \
+            purpose: "Who writes the spec of a ServiceIdentity or SecretBinding must be allowed to create tokens for the \
                       ServiceAccount it names.",
             spec: service_account_use(),
         },
@@ -70,6 +70,7 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
     let mut seen = vec![
         ("", "v1", "secrets", &["CREATE", "UPDATE", "DELETE"][..]),
         ("", "v1", "serviceaccounts/token", &["CREATE"][..]),
+        ("networking.k8s.io", "v1", "networkpolicies", &["CREATE", "UPDATE", "DELETE"][..]),
     ];
     seen.extend(own_kinds);
     ValidatingAdmissionPolicySpec {
@@ -80,6 +81,7 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
         }]),
         variables: Some(vec![
             Variable { name: "secret".into(), expression: "request.resource.resource == 'secrets'".into() },
+            Variable { name: "policy".into(), expression: "request.resource.resource == 'networkpolicies'".into() },
             Variable { name: "token".into(), expression: "request.resource.resource == 'serviceaccounts'".into() },
             Variable { name: "audiences".into(), expression: "dyn(object).spec.?audiences.orValue([])".into() },
         ]),
@@ -100,6 +102,16 @@ fn operator_fence(at: &Installation) -> ValidatingAdmissionPolicySpec {
                      !(dyn(object).?type.orValue('') in {credentials})"
                 ),
                 "countersign may not write a Secret of a type that the cluster takes for a credential".to_owned(),
+            ),
+            refuse(
+                format!("!variables.policy || request.operation == 'CREATE' || {}", carries_label("oldObject")),
+                format!(
+                    "countersign may change and delete only NetworkPolicies labelled {MANAGED_BY_LABEL}={MANAGED_BY}"
+                ),
+            ),
+            refuse(
+                format!("!variables.policy || request.operation == 'DELETE' || {}", carries_label("object")),
+                format!("a NetworkPolicy that countersign writes must be labelled {MANAGED_BY_LABEL}={MANAGED_BY}"),
             ),
             refuse(
                 format!(
@@ -143,20 +155,26 @@ fn crd_deletion() -> ValidatingAdmissionPolicySpec {
 /// even a stolen operator token cannot change what an identity asks for.
 fn service_account_use() -> ValidatingAdmissionPolicySpec {
     ValidatingAdmissionPolicySpec {
-        match_constraints: Some(matching(&[(GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"])])),
+        match_constraints: Some(matching(&[
+            (GROUP, VERSION, "serviceidentities", &["CREATE", "UPDATE"]),
+            (GROUP, VERSION, "secretbindings", &["CREATE", "UPDATE"]),
+        ])),
         match_conditions: Some(vec![MatchCondition {
             name: "spec-written".into(),
-            expression: "request.operation == 'CREATE' || object.spec != oldObject.spec".into(),
+            expression: "request.operation == 'CREATE' || dyn(object).spec != dyn(oldObject).spec".into(),
+        }]),
+        variables: Some(vec![Variable {
+            name: "account".into(),
+            expression: "dyn(object).spec.?serviceAccountName.orValue('')".into(),
         }]),
         validations: Some(vec![Validation {
             message_expression: Some(
-                "'you may not create tokens for serviceaccount \"' + object.spec.serviceAccountName + \
-                 '\" in this namespace'"
-                    .into(),
+                "'you may not create tokens for serviceaccount \"' + variables.account + '\" in this namespace'".into(),
             ),
             ..forbid(
-                "authorizer.group('').resource('serviceaccounts').subresource('token')\
-                         .namespace(request.namespace).name(object.spec.serviceAccountName).check('create').allowed()"
+                // A binding may name no account: the operator's own login reads then, as far as a grant admits.
+                "variables.account == '' || authorizer.group('').resource('serviceaccounts').subresource('token')\
+                 .namespace(request.namespace).name(variables.account).check('create').allowed()"
                     .to_owned(),
                 "you may not create tokens for this serviceaccount".to_owned(),
             )

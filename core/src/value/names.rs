@@ -92,7 +92,7 @@ pub fn is_unicast(address: IpAddr) -> bool {
 }
 
 /// An address range, not all addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr {
     /// Its first address.
     pub address: IpAddr,
@@ -110,6 +110,11 @@ impl Cidr {
         let ((address, width), (other, other_width)) = (bits(self.address), bits(other));
         let below = width.saturating_sub(u32::from(self.prefix));
         width == other_width && address.checked_shr(below) == other.checked_shr(below)
+    }
+
+    /// Whether every address of `other` is one of this range.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
     }
 }
 
@@ -321,6 +326,16 @@ mod tests {
         ] {
             let range: Cidr = range.parse().unwrap();
             assert_eq!(range.contains(address.parse().unwrap()), holds, "{range} {address}");
+        }
+        for (range, other, covers) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.0.0.0/8", "10.0.0.0/8", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "11.0.0.0/16", false),
+            ("::/1", "10.0.0.0/8", false),
+        ] {
+            let (range, other): (Cidr, Cidr) = (range.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(range.covers(&other), covers, "{range} {other}");
         }
     }
 }

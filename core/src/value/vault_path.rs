@@ -83,6 +83,11 @@ impl VaultPath {
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
+
+    /// A path below a mount, where no word is reserved; `None` if it is none.
+    pub fn below_a_mount(text: &str) -> Option<Self> {
+        split(text, MAX_PATH, MAX_SEGMENTS).ok().map(Self)
+    }
 }
 
 impl FromStr for VaultPath {

@@ -16,13 +16,13 @@ use countersign_core::{
         decide::{ANSWERED_REQUEST, RENDERING, next_boundary},
         intent, report,
         world::{
-            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, SecretWrite,
-            ServiceView, Settled, SignRequest, Stored, TargetView, World,
+            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Progress, Reply, ServiceView,
+            Settled, SignRequest, Stored, TargetView, World,
         },
     },
     leader::{Timing, fence},
     next::{MAX_EFFECTS, Machine, Next},
-    value::{domain::Domain, secret_data::SecretBytes, x509::Leaf},
+    value::{domain::Domain, secret_data::SecretBytes, target::SecretWrite, x509::Leaf},
 };
 
 use crate::{
@@ -176,8 +176,8 @@ impl Operator {
             let now = time(model.now + self.skew);
             match Identity::decide(intent, &world, now) {
                 Next::Do(effect) => {
-                    if let Effect::WriteSecret(write) = &effect {
-                        around.tally.trigger(write.trigger);
+                    if let Effect::WriteSecret { trigger, .. } = &effect {
+                        around.tally.trigger(*trigger);
                     }
                     let reply = self.perform(slot, effect, &world, model, around)?;
                     world = Identity::absorb(world, reply);
@@ -347,7 +347,7 @@ impl Operator {
                 }))
             }
             Effect::Sign(request) => self.sign(slot, &request, world, model, around),
-            Effect::WriteSecret(mut write) => {
+            Effect::WriteSecret { mut write, trigger } => {
                 if around.mutant == Mutant::OwnerForgotten {
                     write.owner = None;
                 }
@@ -357,7 +357,7 @@ impl Operator {
                 {
                     *mark = request.to_owned();
                 }
-                if around.mutant == Mutant::TwoWrites && write.trigger.needs_signature() {
+                if around.mutant == Mutant::TwoWrites && trigger.needs_signature() {
                     let mut first = write.clone();
                     first.data.insert("tls.key".to_owned(), world.target_key());
                     self.write(slot, &first, model, around)?;

@@ -59,7 +59,7 @@ fn a_fresh_installation_passes() {
     let all = checks(&installed(), now());
     assert!(all.iter().all(|check| check.state == State::Ok), "{all:#?}");
     assert!(passed(&all));
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 13);
 }
 
 /// Breaks one part of an installation.

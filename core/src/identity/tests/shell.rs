@@ -15,14 +15,15 @@ use crate::{
         renewal::second,
         report::report,
         world::{
-            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Progress, Reply, SecretWrite, Settled,
-            SignRequest, Stored, TargetView, World,
+            Answer, DomainView, Effect, KeyMaterial, Memory, NamespaceView, Progress, Reply, Settled, SignRequest,
+            Stored, TargetView, World,
         },
     },
     next::{MAX_EFFECTS, Machine, Next},
     value::{
         domain::{ActiveAuthority, Domain, SigningLimits},
         secret_data::SecretBytes,
+        target::SecretWrite,
         x509::{Leaf, SpkiHash},
     },
 };
@@ -112,7 +113,7 @@ impl Shell {
                 })
             }
             Effect::Sign(request) => self.sign(&request, now).map_or_else(Reply::Failed, Reply::Issued),
-            Effect::WriteSecret(write) => {
+            Effect::WriteSecret { write, .. } => {
                 let stored = Box::new(self.stored(write));
                 self.target = TargetView::Present(stored.clone());
                 Reply::Written(stored)

@@ -1,0 +1,450 @@
+//! The next effect of a binding, or why there is none.
+//!
+//! Mounts, then versions, then values, then one write: each step for all sources at once, and only if the one before
+//! is done. Where the versions are those that the Secret was made of, no value is read and nothing is written.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        CONTENT_HASH, DeletionPolicy, INPUT_HASH, MANAGED_BY, MANAGED_BY_LABEL, OWNER_ANNOTATION, OWNER_UID_LABEL,
+        Reason, RefreshMode, SourcePhase,
+    },
+    binding::{
+        gates::{self, Admitted},
+        hashes::{RENDERING, content_hash, fields_hash, rendering},
+        intent::{From, Intent, Kv},
+        mapping::{self, Unusable},
+        phase::Phase,
+        triggers::{self, Trigger},
+        world::{
+            Attempt, ConnectionView, Effect, Memory, Outcome, Read, Settled, SourceFinding, TargetView, What, World,
+        },
+    },
+    fault::{Class, Failure},
+    grants::Permit,
+    next::Next,
+    value::{
+        digest,
+        keyed::InstallKey,
+        kv::{Engine, MountKind, Version},
+        secret_data::SecretBytes,
+        target::{Owner, SecretWrite},
+    },
+};
+
+/// How long a version that is older than the stored one must be shown before it is taken.
+const SETTLED_BACK: i64 = 60;
+/// The least time between two tries of one thing that a person asked for.
+const BETWEEN_FORCED: i64 = 60;
+
+/// Names the next effect, or settles. Total, pure, memoryless.
+pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Next<Effect, Settled> {
+    let pass = Pass { intent, world, now };
+    let admitted = match gates::check(intent, world) {
+        Ok(admitted) => admitted,
+        Err(failure) => return pass.held(failure),
+    };
+    let Ok(key) = &world.key else { return pass.failed(internal("the install key was there a moment ago"), None) };
+    let rendering = rendering(intent, &admitted);
+    let phase = phase(intent, &admitted);
+    if let Some(failure) = &world.progress.unwritten {
+        return pass.failed(failure.clone(), None);
+    }
+    if world.progress.wrote {
+        return pass.steady(phase, pass.findings(|_| SourcePhase::Current), true);
+    }
+    let Some(trigger) = triggers::first(intent, world, key, &rendering, phase, now) else {
+        return pass.steady(phase, Vec::new(), false);
+    };
+    if let Some(outage) = gates::outage(world) {
+        return pass.held(outage.clone());
+    }
+    if let Some((failure, until)) = pass.backing_off() {
+        return pass.held_until(failure, until);
+    }
+    pass.refresh(&admitted, key, &rendering, phase, trigger)
+}
+
+/// The three inputs of one decision, so that its steps need not hand them on one by one.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    intent: &'a Intent,
+    world: &'a World,
+    now: Timestamp,
+}
+
+impl<'a> Pass<'a> {
+    /// Every source, then one write.
+    fn refresh(
+        self,
+        admitted: &Admitted<'_>,
+        key: &InstallKey,
+        rendering: &str,
+        phase: Phase,
+        trigger: Trigger,
+    ) -> Next<Effect, Settled> {
+        let progress = &self.world.progress;
+        if let Some((place, failure)) = progress.failures.first_key_value() {
+            return self.failed(failure.clone(), Some(*place));
+        }
+        match self.reads(admitted) {
+            Err((place, failure)) => return self.failed(failure, Some(place)),
+            Ok(reads) if !reads.is_empty() => return Next::Do(Effect::Read { reads, fresh: trigger.is_waited_for() }),
+            Ok(_) => {}
+        }
+        let versions = match self.versions() {
+            Ok(versions) => versions,
+            Err((place, failure)) => return self.failed(failure, Some(place)),
+        };
+        if let Some(settled) = self.went_back(&versions) {
+            return settled;
+        }
+        let input = self.input(key, rendering, &versions);
+        let stored = self.world.ours(&self.intent.uid);
+        let is_unchanged = stored.is_some_and(|stored| stored.input.as_deref() == Some(input.as_str()));
+        if is_unchanged && !trigger.needs_values() {
+            return self.steady(phase, self.findings(|_| SourcePhase::Current), true);
+        }
+        let missing = self.values_to_read(admitted, &versions);
+        if !missing.is_empty() {
+            return Next::Do(Effect::Read { reads: missing, fresh: trigger.is_waited_for() });
+        }
+        if let Err((place, failure)) = self.values_fit(&versions) {
+            return self.failed(failure, Some(place));
+        }
+        match mapping::map(self.intent, &progress.values) {
+            Err(Unusable { failure, source }) => self.failed(failure, source),
+            Ok(data) => Next::Do(Effect::Write(self.secret(data, key, rendering, input))),
+        }
+    }
+
+    /// What must be known before any value is read: the mounts, then the versions; for an engine without versions,
+    /// the values themselves.
+    fn reads(self, admitted: &Admitted<'_>) -> Result<Vec<Read>, (usize, Failure)> {
+        let progress = &self.world.progress;
+        let mut mounts = Vec::new();
+        let mut heads = Vec::new();
+        for (place, kv, reader) in self.sources(admitted) {
+            let read = |what| Read { source: place, reader: reader.clone(), what };
+            match progress.mounts.get(&place) {
+                None => mounts.push(read(What::Mount(kv.mount.clone()))),
+                Some(MountKind::Other) => {
+                    let words = format!("{} is not a KV engine; a kv source reads those only", kv.mount);
+                    return Err((place, Failure::new(Class::Invalid, Reason::NotKv, words)));
+                }
+                Some(MountKind::Kv { engine: Engine::V1, .. }) if kv.version.is_some() => {
+                    let words = format!("{} keeps no versions; remove version from the source", kv.mount);
+                    return Err((place, Failure::new(Class::Invalid, Reason::InvalidSpec, words)));
+                }
+                Some(MountKind::Kv { path, .. }) if *path != kv.mount => {
+                    let words = format!("the engine is mounted at {path}; write mount: {path} and the rest into path");
+                    return Err((place, Failure::new(Class::Invalid, Reason::InvalidSpec, words)));
+                }
+                Some(MountKind::Kv { engine, .. }) => {
+                    let (mount, path) = (kv.mount.clone(), kv.path.clone());
+                    let is_known = match engine {
+                        Engine::V1 => progress.values.contains_key(&place),
+                        Engine::V2 if progress.closed.contains(&place) => progress.values.contains_key(&place),
+                        Engine::V2 => progress.metadata.contains_key(&place),
+                    };
+                    if is_known {
+                        continue;
+                    }
+                    heads.push(read(match engine {
+                        Engine::V1 => What::Unversioned { mount, path },
+                        Engine::V2 if progress.closed.contains(&place) => {
+                            What::Values { mount, path, version: kv.version }
+                        }
+                        Engine::V2 => What::Metadata { mount, path },
+                    }));
+                }
+            }
+        }
+        Ok(if mounts.is_empty() { heads } else { mounts })
+    }
+
+    /// The version of each source that is to be in the Secret; `None` for an engine without versions.
+    fn versions(self) -> Result<BTreeMap<usize, Option<Version>>, (usize, Failure)> {
+        let progress = &self.world.progress;
+        let mut versions = BTreeMap::new();
+        for (place, source) in self.intent.sources.iter().enumerate() {
+            let From::Kv(kv) = &source.from;
+            let version = match (progress.metadata.get(&place), progress.values.get(&place)) {
+                (Some(metadata), _) => {
+                    let number = kv.version.unwrap_or(metadata.current);
+                    match metadata.versions.get(&number) {
+                        Some(version) => Some(version.clone()),
+                        None if kv.version.is_some() => {
+                            let words = format!("version {number} of {} does not exist", kv.whole);
+                            return Err((place, Failure::new(Class::Invalid, Reason::RemoteVersionMissing, words)));
+                        }
+                        None => {
+                            let words = format!("there is no version of {}", kv.whole);
+                            return Err((place, Failure::new(Class::Waiting, Reason::RemoteMissing, words)));
+                        }
+                    }
+                }
+                (None, Some(values)) => values.version.clone(),
+                (None, None) => return Err((place, internal("a source was not read"))),
+            };
+            if let Some(gone) = version.as_ref().filter(|version| version.is_gone(self.now)) {
+                let how = if gone.destroyed { "destroyed" } else { "deleted" };
+                let words = format!("version {} of {} was {how}; the Secret is kept", gone.number, kv.whole);
+                return Err((place, Failure::new(Class::Waiting, Reason::RemoteDeleted, words)));
+            }
+            versions.insert(place, version);
+        }
+        Ok(versions)
+    }
+
+    /// A server that shows an older version than the stored one may only lag behind: it is believed a minute later.
+    fn went_back(self, versions: &BTreeMap<usize, Option<Version>>) -> Option<Next<Effect, Settled>> {
+        let mut older: Vec<String> = Vec::new();
+        for (place, version) in versions {
+            let source = self.intent.sources.get(*place)?;
+            let From::Kv(kv) = &source.from;
+            let known = self.world.memory.versions.get(&source.name);
+            if let (Some(version), Some(known), None) = (version, known, kv.version)
+                && version.number < *known
+            {
+                older.push(format!("{}={}@{}", source.name, version.number, version.created));
+            }
+        }
+        if older.is_empty() || self.world.ours(&self.intent.uid).is_none() {
+            return None;
+        }
+        let older = older.join(" ");
+        let since = self.world.memory.went_back.as_ref().filter(|(_, seen)| *seen == older).map(|(since, _)| *since);
+        let since = since.unwrap_or(self.now);
+        let until = second(since.as_second().saturating_add(SETTLED_BACK));
+        if until <= self.now {
+            return None;
+        }
+        let words = "the server shows an older version than the one stored; it is taken if it still does in a minute";
+        let failure = Failure::new(Class::Waiting, Reason::SourceWentBack, words);
+        let memory = Memory { went_back: Some((since, older)), ..self.world.memory.clone() };
+        let read = self.findings(|_| SourcePhase::Failing);
+        Some(Next::Settle(Settled { outcome: Outcome::Failed { failure, read }, wake: Some(until), memory }))
+    }
+
+    fn values_to_read(self, admitted: &Admitted<'_>, versions: &BTreeMap<usize, Option<Version>>) -> Vec<Read> {
+        self.sources(admitted)
+            .filter(|(place, ..)| !self.world.progress.values.contains_key(place))
+            .map(|(place, kv, reader)| {
+                let version = versions.get(&place).and_then(Option::as_ref).map(|version| version.number);
+                let what = What::Values { mount: kv.mount.clone(), path: kv.path.clone(), version };
+                Read { source: place, reader: reader.clone(), what }
+            })
+            .collect()
+    }
+
+    /// The values are those of the versions asked for: between two calls somebody may have written.
+    fn values_fit(self, versions: &BTreeMap<usize, Option<Version>>) -> Result<(), (usize, Failure)> {
+        for (place, version) in versions {
+            let answered = self.world.progress.values.get(place).map(|values| &values.version);
+            let fits = match (version, answered) {
+                (None, Some(_)) => true,
+                (Some(asked), Some(Some(got))) => asked.number == got.number && asked.created == got.created,
+                (_, None) | (Some(_), Some(None)) => false,
+            };
+            if !fits {
+                let words = "a source changed while it was read; reading again";
+                return Err((*place, Failure::new(Class::Conflict, Reason::WriteConflict, words)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the Secret is made of: the spec, and of each source its version, or where it has none its values.
+    fn input(self, key: &InstallKey, rendering: &str, versions: &BTreeMap<usize, Option<Version>>) -> String {
+        let mut parts: Vec<Vec<u8>> = vec![b"v1".to_vec(), rendering.as_bytes().to_vec()];
+        for (place, version) in versions {
+            match (version, self.world.progress.values.get(place)) {
+                (Some(version), _) => parts.push(format!("{}@{}", version.number, version.created).into_bytes()),
+                (None, Some(values)) => parts.push(fields_hash(key, values).into_bytes()),
+                (None, None) => parts.push(Vec::new()),
+            }
+        }
+        key.hash(parts.iter().map(Vec::as_slice))
+    }
+
+    fn sources(self, admitted: &Admitted<'_>) -> impl Iterator<Item = (usize, &'a Kv, Permit)> {
+        let readers = admitted.readers.clone();
+        self.intent.sources.iter().zip(readers).enumerate().map(|(place, (source, reader))| {
+            let From::Kv(kv) = &source.from;
+            (place, kv, reader)
+        })
+    }
+
+    /// The sources as they were read; those that nothing is known of are `otherwise`.
+    fn findings(self, otherwise: impl Fn(usize) -> SourcePhase) -> Vec<SourceFinding> {
+        let progress = &self.world.progress;
+        let one = |(place, source): (usize, &crate::binding::intent::Source)| {
+            let From::Kv(kv) = &source.from;
+            let values = progress.values.get(&place).and_then(|values| values.version.as_ref());
+            let version = values.map(|version| version.number).or_else(|| {
+                let metadata = progress.metadata.get(&place)?;
+                let number = kv.version.unwrap_or(metadata.current);
+                metadata.versions.contains_key(&number).then_some(number)
+            });
+            SourceFinding { name: source.name.clone(), version, phase: otherwise(place) }
+        };
+        self.intent.sources.iter().enumerate().map(one).collect()
+    }
+
+    fn secret(
+        self,
+        data: BTreeMap<String, SecretBytes>,
+        key: &InstallKey,
+        rendering: &str,
+        input: String,
+    ) -> SecretWrite {
+        let Self { intent, world, .. } = self;
+        let mut labels = intent.target.labels.clone();
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+        labels.insert(OWNER_UID_LABEL.to_owned(), intent.uid.clone());
+        let mut annotations = intent.target.annotations.clone();
+        annotations.extend([
+            (OWNER_ANNOTATION.to_owned(), format!("SecretBinding/{}", intent.name)),
+            (RENDERING.to_owned(), rendering.to_owned()),
+            (INPUT_HASH.to_owned(), input),
+            (CONTENT_HASH.to_owned(), content_hash(key, &intent.target.type_, &data)),
+        ]);
+        SecretWrite {
+            namespace: intent.namespace.clone(),
+            name: intent.target.name.clone(),
+            type_: intent.target.type_.clone(),
+            expected: match &world.target {
+                TargetView::Present(stored) => Some(stored.resource_version.clone()),
+                TargetView::Absent | TargetView::Foreign | TargetView::Unread(_) => None,
+            },
+            owner: match intent.target.deletion {
+                DeletionPolicy::Delete => Some(Owner { name: intent.name.clone(), uid: intent.uid.clone() }),
+                DeletionPolicy::Retain => None,
+            },
+            labels,
+            annotations,
+            data,
+        }
+    }
+
+    /// The failure that is still being backed off from, and until when.
+    fn backing_off(self) -> Option<(Failure, Timestamp)> {
+        let is_fresh = self.world.progress.mounts.is_empty() && self.world.progress.failures.is_empty();
+        let last = self.world.memory.last.as_ref().filter(|_| is_fresh)?;
+        let (wish, request) = self.inputs();
+        let (old_wish, old_request) = last.inputs.split_once('/').unwrap_or((&last.inputs, ""));
+        // Who owned a field of a Secret that is gone stands in nobody's way any more.
+        let is_cleared = last.failure.reason == Reason::FieldConflict && self.world.ours(&self.intent.uid).is_none();
+        if old_wish != wish || is_cleared {
+            return None;
+        }
+        let wait = i64::try_from(last.failure.backoff(last.attempts, &self.intent.uid).as_secs()).unwrap_or(i64::MAX);
+        let wait = if old_request == request { wait } else { wait.min(BETWEEN_FORCED) };
+        let until = second(last.at.as_second().saturating_add(wait));
+        (self.now < until).then(|| (last.failure.clone(), until))
+    }
+
+    /// What a failure is about: the spec and the connection, and the request apart.
+    fn inputs(self) -> (String, String) {
+        let revision = match &self.world.connection {
+            ConnectionView::Known(connection) => connection.revision.as_bytes(),
+            ConnectionView::Missing => b"",
+        };
+        let wish = digest::short(&[&self.intent.generation.to_be_bytes(), revision]);
+        let request = self.intent.requested.as_ref().map(|request| digest::short(&[request.as_bytes()]));
+        (wish, request.unwrap_or_default())
+    }
+
+    /// Nothing is left to do; `is_refreshed` if the sources were looked at in this pass.
+    fn steady(self, phase: Phase, read: Vec<SourceFinding>, is_refreshed: bool) -> Next<Effect, Settled> {
+        let mut memory = self.world.memory.clone();
+        if is_refreshed {
+            memory.checked = self.now;
+            memory.handled.clone_from(&self.intent.requested);
+            memory.went_back = None;
+            for finding in &read {
+                match finding.version {
+                    Some(version) => drop(memory.versions.insert(finding.name.clone(), version)),
+                    None => drop(memory.versions.remove(&finding.name)),
+                }
+            }
+        }
+        memory.last = None;
+        let wake = (self.intent.mode == RefreshMode::Auto).then(|| phase.next(self.now));
+        Next::Settle(Settled { outcome: Outcome::Steady { read }, wake, memory })
+    }
+
+    fn held(self, failure: Failure) -> Next<Effect, Settled> {
+        // A suspended or dying object is woken by its own change, not by time.
+        let sleeps = matches!(failure.reason, Reason::Suspended | Reason::Deleting);
+        let wait = failure.backoff(1, &self.intent.uid);
+        let wake = (!sleeps).then(|| self.after(wait));
+        Next::Settle(Settled { outcome: Outcome::Held(failure), wake, memory: self.world.memory.clone() })
+    }
+
+    fn held_until(self, failure: Failure, until: Timestamp) -> Next<Effect, Settled> {
+        let memory = self.world.memory.clone();
+        Next::Settle(Settled { outcome: Outcome::Held(failure), wake: Some(until), memory })
+    }
+
+    /// A refresh failed: nothing stored changes, and the next try waits as its class says.
+    fn failed(self, failure: Failure, source: Option<usize>) -> Next<Effect, Settled> {
+        let (wish, request) = self.inputs();
+        let before = self.world.memory.last.as_ref().filter(|last| last.inputs.split('/').next() == Some(&wish));
+        let attempts = before.map_or(0, |last| last.attempts).saturating_add(1);
+        let wake = self.after(failure.backoff(attempts, &self.intent.uid));
+        let progress = &self.world.progress;
+        let read = self.findings(|place| match progress.failures.get(&place) {
+            Some(failure) => phase_of(failure),
+            None if source == Some(place) => phase_of(&failure),
+            None => SourcePhase::Pending,
+        });
+        let mut memory = self.world.memory.clone();
+        // Who is answered with a refusal was answered: the same request does not ask again at once.
+        memory.last =
+            Some(Attempt { failure: failure.clone(), at: self.now, attempts, inputs: format!("{wish}/{request}") });
+        Next::Settle(Settled { outcome: Outcome::Failed { failure, read }, wake: Some(wake), memory })
+    }
+
+    fn after(self, wait: Duration) -> Timestamp {
+        let seconds = i64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(3_600);
+        second(self.now.as_second().saturating_add(seconds))
+    }
+}
+
+/// What a failure says of the source that it came from.
+fn phase_of(failure: &Failure) -> SourcePhase {
+    match failure.reason {
+        Reason::RemoteDeleted => SourcePhase::Deleted,
+        Reason::RemoteMissing | Reason::RemoteVersionMissing | Reason::RemoteKeyMissing | Reason::MountMissing => {
+            SourcePhase::Missing
+        }
+        Reason::AccessDenied | Reason::LoginFailed => SourcePhase::Denied,
+        _ => SourcePhase::Failing,
+    }
+}
+
+fn internal(words: &str) -> Failure {
+    Failure::new(Class::Bug, Reason::InternalError, words)
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
+}
+
+/// When the sources of a binding are read: what reads the first of them by the same connection meets it.
+pub fn phase(intent: &Intent, admitted: &Admitted<'_>) -> Phase {
+    let reader = match admitted.readers.first() {
+        Some(Permit::ServiceAccount { account, role }) => format!("{}/{account}/{role}", intent.namespace),
+        Some(Permit::Operator) | None => String::new(),
+    };
+    let path = intent.sources.first().map(|source| {
+        let From::Kv(kv) = &source.from;
+        kv.whole.to_string()
+    });
+    Phase::new(intent.every, &[admitted.connection.as_bytes(), reader.as_bytes(), path.unwrap_or_default().as_bytes()])
+}

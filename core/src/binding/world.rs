@@ -1,0 +1,335 @@
+//! What was observed of a binding and its surroundings, the effects it asks for, and how replies are folded in.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ConditionType, SourcePhase, VaultConnection, Verdict},
+    fault::{Class, Failure},
+    grants::{self, Grant, Permit},
+    value::{
+        keyed::InstallKey,
+        kv::{Metadata, MountKind, Values},
+        secret_data::SecretBytes,
+        target::SecretWrite,
+        vault_path::VaultPath,
+    },
+};
+
+/// Everything a decision depends on, besides the intent and the time.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Labels of the namespace; grants select by them.
+    pub labels: BTreeMap<String, String>,
+    /// Whether the namespace is being deleted.
+    pub terminating: bool,
+    /// Namespaces of the cluster whose names begin with ours and go on; a path may belong to one of them.
+    pub longer_namespaces: Vec<String>,
+    /// The connection.
+    pub connection: ConnectionView,
+    /// Whether the ServiceAccount of the intent exists.
+    pub account_exists: bool,
+    /// The older object that names the same Secret, as `Kind/name`.
+    pub claimed_by: Option<String>,
+    /// Whether the admission policy that fences us was seen to refuse, so that Secrets may be touched.
+    pub fenced: bool,
+    /// The key of the installation, or why it is not there.
+    pub key: Result<InstallKey, Failure>,
+    /// The Secret, read live.
+    pub target: TargetView,
+    /// What the process remembers of earlier passes.
+    pub memory: Memory,
+    /// What this pass has obtained so far.
+    pub progress: Progress,
+}
+
+/// The connection of the intent.
+#[derive(Debug, Clone)]
+pub enum ConnectionView {
+    /// No such object.
+    Missing,
+    /// It exists.
+    Known(Box<Connection>),
+}
+
+/// A connection, as a binding sees it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Its UID; part of what spreads refreshes.
+    pub uid: String,
+    /// Its grants; empty where they do not parse.
+    pub grants: Vec<Grant>,
+    /// Whether accounts of other namespaces can log in by it: its method takes their tokens.
+    pub takes_accounts: bool,
+    /// Why nobody can be asked by it now, if so.
+    pub outage: Option<Failure>,
+    /// Changes when it is worth asking again what was refused before: another spec, or Ready once more.
+    pub revision: String,
+}
+
+/// The Secret the intent names.
+#[derive(Debug, Clone)]
+pub enum TargetView {
+    /// It was not read, and why.
+    Unread(Failure),
+    /// It does not exist.
+    Absent,
+    /// It exists and is not ours: the fence refused even to show it.
+    Foreign,
+    /// It exists and we may read it.
+    Present(Box<Stored>),
+}
+
+/// A Secret of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its version, the precondition of the next write.
+    pub resource_version: String,
+    /// UID in our owner label, if any.
+    pub owner_uid: Option<String>,
+    /// Its type.
+    pub type_: String,
+    /// Whether it refuses changes.
+    pub immutable: bool,
+    /// Digest of the spec it was made of.
+    pub rendering: Option<String>,
+    /// Hash of the sources' versions it was made of.
+    pub input: Option<String>,
+    /// Hash of the content that was written.
+    pub content: Option<String>,
+    /// Its bytes.
+    pub data: BTreeMap<String, SecretBytes>,
+}
+
+/// What the process remembers between passes; lost at a restart without harm: what was not due then is not due after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Memory {
+    /// Since when this process looks at the object, or its last refresh that succeeded.
+    pub checked: Timestamp,
+    /// The last request that was acted on, as the status has it.
+    pub handled: Option<String>,
+    /// The failure that is being retried.
+    pub last: Option<Attempt>,
+    /// An older version than the stored one that the server shows, and since when.
+    pub went_back: Option<(Timestamp, String)>,
+    /// Versions of the sources that are in the Secret, by the name of the source, as the status has them.
+    pub versions: BTreeMap<String, i64>,
+}
+
+/// A refresh that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// How.
+    pub failure: Failure,
+    /// When.
+    pub at: Timestamp,
+    /// How often in a row.
+    pub attempts: u32,
+    /// What it was about; when that changes, the back-off is forgotten.
+    pub inputs: String,
+}
+
+/// What a pass has obtained. Lives in memory only, and for one pass.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// What the mounts are, by the place of the source.
+    pub mounts: BTreeMap<usize, MountKind>,
+    /// Metadata, by the place of the source.
+    pub metadata: BTreeMap<usize, Metadata>,
+    /// Sources whose metadata the server refuses to show; their values are read each time.
+    pub closed: Vec<usize>,
+    /// Values, by the place of the source.
+    pub values: BTreeMap<usize, Values>,
+    /// Reads that failed, by the place of the source.
+    pub failures: BTreeMap<usize, Failure>,
+    /// The write that failed.
+    pub unwritten: Option<Failure>,
+    /// The Secret was written in this pass.
+    pub wrote: bool,
+}
+
+/// One remote call, or several at once that depend on nothing of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Read from the server.
+    Read {
+        /// What.
+        reads: Vec<Read>,
+        /// Whether an answer that was asked for before will not do: a person waits for what is there now.
+        fresh: bool,
+    },
+    /// Write the whole Secret in one server-side apply.
+    Write(SecretWrite),
+}
+
+/// Something to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// For which source, by its place.
+    pub source: usize,
+    /// Who reads.
+    pub reader: Permit,
+    /// What.
+    pub what: What,
+}
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum What {
+    /// What the mount above this path is.
+    Mount(VaultPath),
+    /// The metadata of a secret.
+    Metadata {
+        /// The mount.
+        mount: VaultPath,
+        /// The path below it.
+        path: VaultPath,
+    },
+    /// The values of a secret.
+    Values {
+        /// The mount.
+        mount: VaultPath,
+        /// The path below it.
+        path: VaultPath,
+        /// Which version; `None` = the newest.
+        version: Option<i64>,
+    },
+    /// The values of a secret of an engine without versions.
+    Unversioned {
+        /// The mount.
+        mount: VaultPath,
+        /// The path below it.
+        path: VaultPath,
+    },
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// What the mount is.
+    Mount(MountKind),
+    /// The metadata.
+    Metadata(Metadata),
+    /// The values.
+    Values(Values),
+    /// The server knows us and refuses to show the metadata.
+    MetadataDenied,
+}
+
+/// What an effect came back with.
+#[derive(Debug)]
+pub enum Reply {
+    /// What was read, in any order.
+    Read(Vec<(usize, Result<Answer, Failure>)>),
+    /// The Secret as the API server now holds it.
+    Written(Box<Stored>),
+    /// The write did not work.
+    Unwritten(Failure),
+}
+
+/// Why a pass ended, and when the next one is due.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// Why.
+    pub outcome: Outcome,
+    /// When to look again by ourselves; `None` = only when something changes.
+    pub wake: Option<Timestamp>,
+    /// What the process remembers from now on.
+    pub memory: Memory,
+}
+
+/// Why a pass ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The Secret holds what is wanted, and nothing is due.
+    Steady {
+        /// The sources as they were read in this pass; empty where none was.
+        read: Vec<SourceFinding>,
+    },
+    /// A gate is closed, or a failure is being backed off from.
+    Held(Failure),
+    /// A refresh failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// The sources as far as they were read.
+        read: Vec<SourceFinding>,
+    },
+}
+
+/// What a pass found a source to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFinding {
+    /// Its name.
+    pub name: String,
+    /// Its version, where the engine has versions and it was seen.
+    pub version: Option<i64>,
+    /// What it was found to be.
+    pub phase: SourcePhase,
+}
+
+impl Connection {
+    /// What a stored connection is to a binding; `outage` says why nobody can be asked by it now, if so.
+    pub fn new(object: &VaultConnection, outage: Option<Failure>) -> Self {
+        let ready = object.status.iter().flat_map(|status| &status.conditions);
+        let since = ready
+            .filter(|one| one.type_ == ConditionType::Ready.name() && one.status == Verdict::True.name())
+            .map(|one| one.last_transition_time.0.to_string())
+            .next();
+        let generation = object.metadata.generation.unwrap_or_default();
+        let auth = &object.spec.auth;
+        Self {
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            // Grants that do not parse admit nobody; the connection itself says so.
+            grants: grants::parse(&object.spec.grants).unwrap_or_default(),
+            takes_accounts: auth.kubernetes.is_some() || auth.jwt.is_some(),
+            outage,
+            revision: format!("{generation} {}", since.unwrap_or_default()),
+        }
+    }
+}
+
+impl World {
+    /// Whether the Secret could not be looked at, or nobody knows what became of its last write: it is not spoken of.
+    pub fn is_blind(&self) -> bool {
+        matches!(&self.target, TargetView::Unread(why) if why.class != Class::Waiting)
+    }
+
+    /// The Secret, if it is there and belongs to `uid`.
+    pub fn ours(&self, uid: &str) -> Option<&Stored> {
+        match &self.target {
+            TargetView::Present(stored) if stored.owner_uid.as_deref() == Some(uid) => Some(stored),
+            TargetView::Present(_) | TargetView::Absent | TargetView::Foreign | TargetView::Unread(_) => None,
+        }
+    }
+}
+
+/// Folds a reply into the world.
+pub fn absorb(mut world: World, reply: Reply) -> World {
+    let progress = &mut world.progress;
+    match reply {
+        Reply::Read(answers) => {
+            for (source, answer) in answers {
+                match answer {
+                    Ok(Answer::Mount(kind)) => drop(progress.mounts.insert(source, kind)),
+                    Ok(Answer::Metadata(metadata)) => drop(progress.metadata.insert(source, metadata)),
+                    Ok(Answer::Values(values)) => drop(progress.values.insert(source, values)),
+                    Ok(Answer::MetadataDenied) => progress.closed.push(source),
+                    Err(failure) => drop(progress.failures.insert(source, failure)),
+                }
+            }
+        }
+        Reply::Written(stored) => {
+            world.target = TargetView::Present(stored);
+            progress.wrote = true;
+        }
+        // It may have been written all the same: the next pass looks before anything is said.
+        Reply::Unwritten(failure) if failure.class == Class::Unavailable => {
+            progress.unwritten = Some(failure.clone());
+            world.target = TargetView::Unread(failure);
+        }
+        Reply::Unwritten(failure) => progress.unwritten = Some(failure),
+    }
+    world
+}

@@ -1,0 +1,313 @@
+//! What is applied: our own NetworkPolicies, read back with the causes of what they open.
+//!
+//! An object tells what passes; why it passes, and for whom it was written, stands in one annotation beside it, so that
+//! a plan needs no memory: what is applied and still declared is kept until its replacement has taken effect, and what
+//! is no longer declared goes at once. The annotation holds a digest of the spec it describes; a spec that somebody
+//! changed is [`AppliedPolicy::is_intact`] no more, and nothing it opens is taken for ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    model::{
+        Cause, Flow, Identity, Namespace, Opening, Openings, Peer, Policy, PortSpan, Ports, Protocol, Role, Selector,
+        Subject,
+    },
+    projection::{Applied, AppliedWorkload},
+    render::{self, NAMESPACE_NAME, SUBJECT, grouped},
+};
+use crate::{
+    api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL},
+    value::digest,
+};
+
+/// Annotation with the record of why an object opens what it opens.
+pub const RECORD: &str = "countersign.dev/applied";
+
+/// For whom an object was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// UID of the workload; one made anew under the same name is another. Empty for pods without one.
+    pub uid: String,
+    /// The ServiceAccount.
+    pub account: String,
+}
+
+/// One of our objects, as it is in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedPolicy {
+    /// What it says. Where it is not intact: which pods and directions it isolates, and no opening.
+    pub policy: Policy,
+    /// UID of the segment that it was written for.
+    pub segment: String,
+    /// For whom it was written; none for a deny.
+    pub bearer: Option<Bearer>,
+    /// Whether it says what we wrote.
+    pub is_intact: bool,
+    /// Its version in the cluster.
+    pub version: String,
+    /// Its UID in the cluster.
+    pub uid: String,
+}
+
+/// Everything of ours that is in the cluster, and what stands in its way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Our objects.
+    pub ours: BTreeMap<(Namespace, Role), AppliedPolicy>,
+    /// NetworkPolicies of others, by namespace: their names.
+    pub foreign: BTreeMap<Namespace, BTreeSet<String>>,
+    /// Objects with our label that carry a name which is another's, or that cannot be read; they are never touched.
+    pub unreadable: BTreeMap<Namespace, BTreeSet<String>>,
+}
+
+impl Standing {
+    /// Sorts the NetworkPolicies of the cluster.
+    pub fn read<'a>(objects: impl IntoIterator<Item = &'a NetworkPolicy>) -> Self {
+        let mut standing = Self::default();
+        for object in objects {
+            let meta = &object.metadata;
+            let Some(namespace) = meta.namespace.as_deref().and_then(Namespace::parse) else { continue };
+            let name = meta.name.clone().unwrap_or_default();
+            let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
+            // The chart's own policy is managed by Helm, and carries no subject.
+            let has_subject = meta.annotations.as_ref().is_some_and(|all| all.contains_key(SUBJECT));
+            let is_ours = label(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY) && has_subject;
+            if !is_ours {
+                standing.foreign.entry(namespace).or_default().insert(name);
+                continue;
+            }
+            match read(object, &namespace) {
+                Some(applied) => {
+                    standing.ours.insert((namespace, applied.policy.role.clone()), applied);
+                }
+                None => {
+                    standing.unreadable.entry(namespace).or_default().insert(name);
+                }
+            }
+        }
+        standing
+    }
+
+    /// For which identity and by which labels each workload is selected now.
+    pub fn selectors(&self) -> Applied {
+        let mut applied = Applied::new();
+        for ((namespace, role), one) in &self.ours {
+            let (Role::Workload { workload, .. }, Subject::Pods(selector), Some(bearer)) =
+                (role, &one.policy.subject, &one.bearer)
+            else {
+                continue;
+            };
+            let identity = Identity { namespace: namespace.clone(), account: bearer.account.clone() };
+            let entry = AppliedWorkload { uid: bearer.uid.clone(), identity, selector: selector.clone() };
+            applied.insert(workload.clone(), entry);
+        }
+        applied
+    }
+}
+
+/// The digest of a spec, whichever way its empty lists are written.
+fn spec_digest(spec: &NetworkPolicySpec) -> String {
+    let mut plain = spec.clone();
+    plain.ingress = plain.ingress.filter(|rules| !rules.is_empty());
+    plain.egress = plain.egress.filter(|rules| !rules.is_empty());
+    digest::short(&[serde_json::to_string(&plain).unwrap_or_default().as_bytes()])
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    uid: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    account: String,
+    spec: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    /// By rule and peer: which causes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ingress: Vec<Vec<BTreeSet<usize>>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    egress: Vec<Vec<BTreeSet<usize>>>,
+}
+
+/// The record of a policy that is rendered as `spec`.
+pub(super) fn record(policy: &Policy, spec: &NetworkPolicySpec, bearer: Option<&Bearer>) -> String {
+    let causes: BTreeSet<&Cause> = policy.isolates.values().flatten().flat_map(|(_, causes)| causes).collect();
+    let causes: Vec<&Cause> = causes.into_iter().collect();
+    let side = |flow: Flow| {
+        let Some(openings) = policy.isolates.get(&flow) else { return Vec::new() };
+        let of = |ports: &BTreeSet<Ports>, peer: &Peer| {
+            let mut found = BTreeSet::new();
+            for ports in ports {
+                let opening = Opening { peer: peer.clone(), ports: *ports };
+                let known = openings.get(&opening).into_iter().flatten();
+                found.extend(known.filter_map(|cause| causes.binary_search(&cause).ok()));
+            }
+            found
+        };
+        grouped(openings).iter().map(|(ports, peers)| peers.iter().map(|peer| of(ports, peer)).collect()).collect()
+    };
+    let record = Record {
+        uid: bearer.map(|bearer| bearer.uid.clone()).unwrap_or_default(),
+        account: bearer.map(|bearer| bearer.account.clone()).unwrap_or_default(),
+        spec: spec_digest(spec),
+        causes: causes.iter().map(|cause| write_cause(cause)).collect(),
+        ingress: side(Flow::Ingress),
+        egress: side(Flow::Egress),
+    };
+    serde_json::to_string(&record).unwrap_or_default()
+}
+
+fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> {
+    let meta = &object.metadata;
+    let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
+    let role = render::role(annotation(SUBJECT)?, namespace)?;
+    if meta.name.as_deref() != Some(render::name(&role).as_str()) {
+        return None;
+    }
+    let spec = object.spec.as_ref()?;
+    let subject = match &role {
+        Role::Deny => Some(Subject::WholeNamespace),
+        Role::Workload { .. } => spec.pod_selector.as_ref().and_then(selector).map(Subject::Pods),
+    };
+    let record: Option<Record> = annotation(RECORD).and_then(|text| serde_json::from_str(text).ok());
+    let types = spec.policy_types.iter().flatten();
+    let flows: BTreeSet<Flow> = types.filter_map(|word| flow(word)).collect();
+    let told = record.as_ref().filter(|record| record.spec == spec_digest(spec));
+    let openings = told.and_then(|record| isolates(spec, record, &flows));
+    let is_intact = openings.is_some() && subject.is_some();
+    let bearer =
+        record.filter(|_| role != Role::Deny).map(|record| Bearer { uid: record.uid, account: record.account });
+    Some(AppliedPolicy {
+        policy: Policy {
+            namespace: namespace.clone(),
+            role,
+            // A selector that is none of ours selects pods nobody asked about; it is replaced as a whole.
+            subject: subject.unwrap_or(Subject::WholeNamespace),
+            isolates: openings
+                .filter(|_| is_intact)
+                .unwrap_or_else(|| flows.iter().map(|flow| (*flow, Openings::new())).collect()),
+        },
+        segment: meta.labels.as_ref().and_then(|labels| labels.get(OWNER_UID_LABEL)).cloned().unwrap_or_default(),
+        bearer,
+        is_intact,
+        version: meta.resource_version.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+    })
+}
+
+fn isolates(spec: &NetworkPolicySpec, record: &Record, flows: &BTreeSet<Flow>) -> Option<BTreeMap<Flow, Openings>> {
+    let causes: Option<Vec<Cause>> = record.causes.iter().map(|text| read_cause(text)).collect();
+    let causes = causes?;
+    let ingress = spec.ingress.iter().flatten().map(|rule| (rule.from.as_ref(), rule.ports.as_ref()));
+    let egress = spec.egress.iter().flatten().map(|rule| (rule.to.as_ref(), rule.ports.as_ref()));
+    let sides = [
+        (Flow::Ingress, side(ingress, &record.ingress, &causes)?),
+        (Flow::Egress, side(egress, &record.egress, &causes)?),
+    ];
+    Some(sides.into_iter().filter(|(flow, _)| flows.contains(flow)).collect())
+}
+
+type Lists<'a> = (Option<&'a Vec<NetworkPolicyPeer>>, Option<&'a Vec<NetworkPolicyPort>>);
+
+fn side<'a>(
+    rules: impl Iterator<Item = Lists<'a>>,
+    told: &[Vec<BTreeSet<usize>>],
+    causes: &[Cause],
+) -> Option<Openings> {
+    let mut openings = Openings::new();
+    for (place, (peers, ports)) in rules.enumerate() {
+        let told = told.get(place)?;
+        let ports = match ports {
+            None => vec![Ports::Every],
+            Some(ports) => ports.iter().map(span).collect::<Option<_>>()?,
+        };
+        for (peer, told) in peers?.iter().zip(told) {
+            let peer = self::peer(peer)?;
+            let why: Option<BTreeSet<Cause>> = told.iter().map(|place| causes.get(*place).cloned()).collect();
+            let why = why?;
+            for ports in &ports {
+                let opening = Opening { peer: peer.clone(), ports: *ports };
+                openings.entry(opening).or_default().extend(why.iter().cloned());
+            }
+        }
+    }
+    Some(openings)
+}
+
+fn flow(word: &str) -> Option<Flow> {
+    match word {
+        "Ingress" => Some(Flow::Ingress),
+        "Egress" => Some(Flow::Egress),
+        _ => None,
+    }
+}
+
+fn selector(selector: &LabelSelector) -> Option<Selector> {
+    if selector.match_expressions.as_ref().is_some_and(|all| !all.is_empty()) {
+        return None;
+    }
+    Selector::new(selector.match_labels.clone().unwrap_or_default())
+}
+
+fn peer(peer: &NetworkPolicyPeer) -> Option<Peer> {
+    if let Some(block) = &peer.ip_block {
+        let except: Option<BTreeSet<_>> = block.except.iter().flatten().map(|text| text.parse().ok()).collect();
+        return Some(Peer::Block { block: block.cidr.parse().ok()?, except: except? });
+    }
+    let by_name = peer.namespace_selector.as_ref()?;
+    let Some(labels) = selector(by_name) else { return Some(Peer::Cluster) };
+    let namespace = Namespace::parse(labels.terms().get(NAMESPACE_NAME)?)?;
+    match &peer.pod_selector {
+        None => Some(Peer::Namespace(namespace)),
+        Some(pods) => Some(Peer::Pods { namespace, selector: selector(pods)? }),
+    }
+}
+
+fn span(port: &NetworkPolicyPort) -> Option<Ports> {
+    let protocol = match port.protocol.as_deref()? {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => return None,
+    };
+    let number = |port: i32| u16::try_from(port).ok().and_then(std::num::NonZeroU16::new);
+    let IntOrString::Int(first) = port.port.as_ref()? else { return None };
+    let last = port.end_port.unwrap_or(*first);
+    PortSpan::new(protocol, number(*first)?, number(last)?).map(Ports::Span)
+}
+
+fn write_cause(cause: &Cause) -> String {
+    match cause {
+        Cause::Edge(Identity { namespace, account }) => format!("edge {namespace} {account}"),
+        Cause::Namespace(namespace) => format!("namespace {namespace}"),
+        Cause::Cluster => "cluster".to_owned(),
+        Cause::External { namespace, name } => format!("external {namespace} {name}"),
+        Cause::Dns => "dns".to_owned(),
+        Cause::ApiServer => "apiServer".to_owned(),
+        Cause::Probes => "probes".to_owned(),
+    }
+}
+
+fn read_cause(text: &str) -> Option<Cause> {
+    let words: Vec<&str> = text.split(' ').collect();
+    match *words.as_slice() {
+        ["edge", namespace, account] => {
+            Some(Cause::Edge(Identity { namespace: Namespace::parse(namespace)?, account: account.to_owned() }))
+        }
+        ["namespace", namespace] => Some(Cause::Namespace(Namespace::parse(namespace)?)),
+        ["cluster"] => Some(Cause::Cluster),
+        ["external", namespace, name] => {
+            Some(Cause::External { namespace: Namespace::parse(namespace)?, name: name.to_owned() })
+        }
+        ["dns"] => Some(Cause::Dns),
+        ["apiServer"] => Some(Cause::ApiServer),
+        ["probes"] => Some(Cause::Probes),
+        _ => None,
+    }
+}

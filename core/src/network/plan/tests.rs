@@ -1,0 +1,146 @@
+//! The plan played against a data plane that follows late, judged by the evaluator.
+//!
+//! A schedule is a list of edits; after each, passes run until nothing is left to write. Between any two writes the
+//! data plane may have followed each object or not, as long as the time to settle has not passed, and whatever it is,
+//! nothing that stayed declared is cut and nothing that stayed closed is open.
+
+mod play;
+mod spoil;
+
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use proptest::prelude::*;
+
+use self::{
+    play::{Edit, Found, play},
+    spoil::Fault,
+};
+use crate::network::{
+    applied::{Bearer, Standing},
+    plan::{Phase, Write},
+    render::render,
+    tests::town::{Town, namespace, tcp},
+};
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let there = || 0..3usize;
+    let who = || (0..3usize, 0..2usize);
+    let edit = prop_oneof![
+        3 => (there(), any::<bool>(), any::<bool>()).prop_map(|(at, ingress, egress)| Edit::Close { at, ingress, egress }),
+        1 => there().prop_map(Edit::Open),
+        1 => there().prop_map(Edit::Delete),
+        4 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Declare { client, server, port }),
+        2 => any::<prop::sample::Index>().prop_map(Edit::TakeBack),
+        1 => who().prop_map(Edit::Relabel),
+        1 => who().prop_map(Edit::Twin),
+        1 => Just(Edit::MoveDns),
+        1 => any::<prop::sample::Index>().prop_map(Edit::Tamper),
+    ];
+    prop::collection::vec(edit, 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_declared_is_cut_and_nothing_closed_is_opened(edits in edits(), seed in any::<u64>()) {
+        prop_assert_eq!(play(&edits, seed, Fault::None), Vec::new());
+    }
+}
+
+/// Edits that go through every step of the order.
+fn tour() -> Vec<Edit> {
+    vec![
+        Edit::Declare { client: (0, 0), server: (1, 0), port: 80 },
+        Edit::Close { at: 1, ingress: true, egress: true },
+        Edit::Close { at: 0, ingress: true, egress: true },
+        Edit::Relabel((0, 0)),
+        Edit::MoveDns,
+        Edit::MoveDns,
+        Edit::Declare { client: (0, 1), server: (1, 0), port: 81 },
+        Edit::Open(1),
+        Edit::Delete(0),
+    ]
+}
+
+#[test]
+fn the_tour_is_clean() {
+    for seed in 0..20 {
+        assert_eq!(play(&tour(), seed, Fault::None), []);
+    }
+}
+
+/// The judge sees what it is there for: each wrong order is found, by the finding named beside it.
+#[test]
+fn every_wrong_order_is_found() {
+    for (fault, finding) in [
+        (Fault::DenyFirst, Found::Cut),
+        (Fault::NoBarrier, Found::Cut),
+        (Fault::DeleteBeforeCreate, Found::Opened),
+        (Fault::NarrowAtOnce, Found::Cut),
+        (Fault::DenyLastToGo, Found::Cut),
+        (Fault::NeverNarrow, Found::Unsettled),
+    ] {
+        let found: Vec<Found> = (0..20).flat_map(|seed| play(&tour(), seed, fault)).collect();
+        assert!(found.contains(&finding), "{fault:?} was not found: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let town = Town::default().with("a", &["x", "y"]).with("b", &["x"]).segment("a", |_| {}).segment("b", |_| {});
+    let source = crate::network::declared::Source::Identity(crate::network::tests::town::identity("b/x"));
+    let town = town.grant("a/x", &[source], &[tcp(80), tcp(81)]).request("b/x", "a/x", &[tcp(80)]);
+    let bearer = Bearer { uid: "u".to_owned(), account: "x".to_owned() };
+    let compiled = town.compile();
+    assert!(compiled.policies.len() >= 4);
+    for ((there, role), policy) in &compiled.policies {
+        let object = render(policy, "segment", Some(&bearer));
+        let standing = Standing::read([&object]);
+        let read = &standing.ours[&(there.clone(), role.clone())];
+        assert_eq!(read.policy, *policy);
+        assert!(read.is_intact && read.segment == "segment");
+        // A rule that somebody adds is seen, and nothing of it is taken for ours.
+        let mut changed = object.clone();
+        changed.spec.as_mut().unwrap().egress = Some(vec![NetworkPolicyEgressRule::default()]);
+        assert!(!Standing::read([&changed]).ours[&(there.clone(), role.clone())].is_intact);
+    }
+}
+
+#[test]
+fn namespaces_are_closed_one_at_a_time_and_a_held_segment_starts_none() {
+    let mut town = Town::default().with("a", &["x"]).with("b", &["x"]);
+    town = town.segment("both", |segment| {
+        segment.namespaces = crate::network::declared::Namespaces::Names([namespace("a"), namespace("b")].into());
+    });
+    let first = play::one(&town, &Standing::default());
+    assert_eq!(first.phases[&namespace("a")], Phase::Closing);
+    assert_eq!(first.phases[&namespace("b")], Phase::Open);
+    assert!(first.writes.iter().all(|write| write.namespace() == "a"), "{:?}", first.writes);
+    // Half of an edge is declared, so closing would break it.
+    let asked = town.request("a/x", "b/x", &[tcp(80)]);
+    let held = play::one(&asked, &Standing::default());
+    assert!(held.writes.is_empty());
+    assert_eq!(held.phases[&namespace("a")], Phase::Open);
+}
+
+#[test]
+fn an_object_of_somebody_else_stops_its_namespace() {
+    let town = Town::default().with("a", &["x"]).segment("a", |_| {});
+    let mut standing = Standing::default();
+    standing.foreign.entry(namespace("a")).or_default().insert("countersign-deny".to_owned());
+    let plan = play::one(&town, &standing);
+    assert!(plan.writes.is_empty());
+    assert!(plan.collisions[&namespace("a")].contains("countersign-deny"));
+}
+
+#[test]
+fn what_belongs_to_no_segment_stays() {
+    let closed = Town::default().with("a", &["x"]).segment("a", |_| {});
+    let objects: Vec<_> = closed.compile().policies.values().map(|policy| render(policy, "gone", None)).collect();
+    let town = Town::default().with("a", &["x"]);
+    let plan = play::one(&town, &Standing::read(&objects));
+    assert!(plan.writes.is_empty() && plan.wake.is_none());
+    // A segment that comes later takes them over.
+    let plan = play::one(&closed, &Standing::read(&objects));
+    assert!(matches!(plan.writes.as_slice(), [Write::Apply { .. }]), "{:?}", plan.writes);
+}
