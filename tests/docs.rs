@@ -11,7 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use countersign_core::api::{ServiceIdentity, TrustDomain, VaultConnection};
+use countersign_core::api::{
+    AccessGrant, AccessRequest, ExternalService, SecretBinding, Segment, ServiceIdentity, TrustDomain, VaultConnection,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -85,6 +87,11 @@ fn check(yaml: &str) -> Result<bool, String> {
     let member = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
     match (member("apiVersion"), member("kind")) {
         ("countersign.dev/v1alpha1", "ServiceIdentity") => read::<ServiceIdentity>(yaml),
+        ("countersign.dev/v1alpha1", "SecretBinding") => read::<SecretBinding>(yaml),
+        ("countersign.dev/v1alpha1", "Segment") => read::<Segment>(yaml),
+        ("countersign.dev/v1alpha1", "AccessGrant") => read::<AccessGrant>(yaml),
+        ("countersign.dev/v1alpha1", "AccessRequest") => read::<AccessRequest>(yaml),
+        ("countersign.dev/v1alpha1", "ExternalService") => read::<ExternalService>(yaml),
         ("countersign.dev/v1alpha1", "TrustDomain") => read::<TrustDomain>(yaml),
         ("countersign.dev/v1alpha1", "VaultConnection") => read::<VaultConnection>(yaml),
         (group, kind) if group.starts_with("countersign.dev/") => Err(format!("there is no {kind} in {group}")),

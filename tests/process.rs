@@ -141,7 +141,7 @@ fn version_and_crds_print_to_standard_output() {
     let (code, out, _) = output(&["crds"]);
     assert_eq!(code, Some(0));
     let kinds = out.split("---\n").filter(|document| document.contains("kind: CustomResourceDefinition"));
-    assert_eq!(kinds.count(), 3);
+    assert_eq!(kinds.count(), 8);
 }
 
 #[test]

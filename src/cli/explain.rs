@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use clap::Args;
 use countersign_core::{
-    api::{ServiceIdentity, TrustDomain, VaultConnection},
+    api::{SecretBinding, ServiceIdentity, TrustDomain, VaultConnection},
     explain::{
         Chain, End, Link, Look, State, Step,
+        binding::{self, binding},
         connection::connection,
         domain::{self, connection_of, domain},
         guard::Guard,
@@ -32,11 +33,12 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// What to explain: serviceidentity/NAME, trustdomain/NAME or vaultconnection/NAME; short: sid, td, vconn
+    /// What to explain: serviceidentity/NAME, secretbinding/NAME, trustdomain/NAME or vaultconnection/NAME; short: sid,
+    /// sbind, td, vconn
     #[arg(value_name = "KIND/NAME")]
     target: Target,
 
-    /// Namespace of the identity [default: that of the kubeconfig or pod]
+    /// Namespace of the object [default: that of the kubeconfig or pod]
     #[arg(short, long, value_parser = settings::label, value_name = "NAME")]
     namespace: Option<String>,
 
@@ -56,6 +58,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     ServiceIdentity(String),
+    SecretBinding(String),
     TrustDomain(String),
     VaultConnection(String),
 }
@@ -69,9 +72,12 @@ impl FromStr for Target {
         let kind = kind.to_ascii_lowercase();
         match kind.strip_suffix(".countersign.dev").unwrap_or(&kind) {
             "serviceidentity" | "serviceidentities" | "sid" => Ok(Self::ServiceIdentity(name)),
+            "secretbinding" | "secretbindings" | "sbind" => Ok(Self::SecretBinding(name)),
             "trustdomain" | "trustdomains" | "td" => Ok(Self::TrustDomain(name)),
             "vaultconnection" | "vaultconnections" | "vconn" => Ok(Self::VaultConnection(name)),
-            _ => Err("the kind must be serviceidentity, trustdomain or vaultconnection (sid, td, vconn)"),
+            _ => Err(
+                "the kind must be serviceidentity, secretbinding, trustdomain or vaultconnection (sid, sbind, td, vconn)",
+            ),
         }
     }
 }
@@ -96,6 +102,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         let (object, namespace) = match &arguments.target {
             Target::ServiceIdentity(name) => {
                 (format!("ServiceIdentity/{name}"), Some(namespace(arguments, &view).to_owned()))
+            }
+            Target::SecretBinding(name) => {
+                (format!("SecretBinding/{name}"), Some(namespace(arguments, &view).to_owned()))
             }
             Target::TrustDomain(name) => (format!("TrustDomain/{name}"), None),
             Target::VaultConnection(name) => (format!("VaultConnection/{name}"), None),
@@ -128,6 +137,17 @@ async fn look(arguments: &Arguments, view: &View, clock: &Clock) -> Chain {
             domain::Seen { domain: Look::Absent, .. } => nothing,
             seen => domain(&seen, clock.now()),
         },
+        Target::SecretBinding(name) => {
+            let namespace = namespace(arguments, view);
+            match view.local::<SecretBinding>(namespace, name).await {
+                Look::Absent => nothing,
+                Look::Hidden(why) => {
+                    let object = format!("SecretBinding/{name}");
+                    Chain { links: vec![Link::hidden(Step::Spec, &object, &why)] }
+                }
+                Look::Found(object) => binding(&Box::pin(sources(view, namespace, object)).await),
+            }
+        }
         Target::ServiceIdentity(name) => {
             let namespace = namespace(arguments, view);
             match view.local::<ServiceIdentity>(namespace, name).await {
@@ -189,6 +209,33 @@ async fn surroundings(view: &View, here: &str, identity: ServiceIdentity, cluste
         siblings,
         cluster_domain: cluster_domain.to_owned(),
     }
+}
+
+/// Everything a binding needs, read at once.
+async fn sources(view: &View, here: &str, binding: SecretBinding) -> binding::Seen {
+    let spec = binding.spec.clone();
+    let span = Span::Namespace(here.to_owned());
+    let account = async {
+        match &spec.service_account_name {
+            Some(account) => view.metadata::<ServiceAccount>(here, account).await,
+            None => Look::Absent,
+        }
+    };
+    let (connection, namespace, policy, guard, account, target, siblings) = join!(
+        view.global::<VaultConnection>(&spec.connection),
+        view.global::<Namespace>(here),
+        view.global(OPERATOR_FENCE),
+        view.global(OPERATOR_FENCE),
+        account,
+        view.metadata::<Secret>(here, &spec.secret.name),
+        view.list::<SecretBinding>(&span),
+    );
+    let siblings = match siblings {
+        Ok(listed) => Look::Found(listed.objects),
+        Err(why) => Look::Hidden(why),
+    };
+    let fence = Guard { policy, binding: guard };
+    binding::Seen { binding, namespace, fence, connection, account, target, siblings }
 }
 
 fn code(end: End) -> u8 {

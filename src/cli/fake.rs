@@ -67,7 +67,7 @@ impl Objects {
         let (group, plural) = (collection, name);
         let within = |at: &str| at == path || at.starts_with(&format!("{group}/namespaces/")) && at.ends_with(plural);
         let items: Vec<_> = self.all.iter().filter(|(at, _)| within(at)).map(|(_, object)| object.clone()).collect();
-        let is_list = ["vaultconnections", "trustdomains", "serviceidentities"].contains(&plural);
+        let is_list = ["vaultconnections", "trustdomains", "serviceidentities", "secretbindings"].contains(&plural);
         if items.is_empty() && !is_list { refuse(404) } else { (200, json!({"metadata": {}, "items": items})) }
     }
 }
@@ -93,7 +93,9 @@ pub(super) fn healthy() -> Objects {
             json!({
                 "metadata": meta("main"),
                 "spec": {"address": "https://bao.infra.svc:8200", "tls": {"systemRoots": true},
-                    "auth": {"kubernetes": {"mount": "kubernetes", "role": "countersign", "audience": "vault"}}},
+                    "auth": {"kubernetes": {"mount": "kubernetes", "role": "countersign", "audience": "vault"}},
+                    "grants": [{"namespaces": {"names": ["pay"]}, "as": "ServiceAccount", "role": "tenant",
+                        "paths": ["secret/{namespace}/**"]}]},
                 "status": {"observedGeneration": 3, "conditions": conditions(&[
                     ("Ready", "True", "Authenticated", "the connection can be used"),
                     ("Reachable", "True", "Reachable", "the server answers"),
@@ -132,6 +134,20 @@ pub(super) fn healthy() -> Objects {
                     ])}
             }),
         )
+        .with(
+            &format!("{OURS}/namespaces/pay/secretbindings"),
+            json!({
+                "metadata": local("env"),
+                "spec": {"connection": "main", "serviceAccountName": "api",
+                    "sources": [{"name": "app", "kv": {"mount": "secret", "path": "pay/api"}}],
+                    "secret": {"name": "api-env", "data": [{"each": "app"}]}},
+                "status": {"observedGeneration": 3, "conditions": conditions(&[
+                    ("Ready", "True", "Valid", "secret \"api-env\" is whole"),
+                    ("Synced", "True", "Synced", "the Secret holds what was last read"),
+                    ("Accepted", "True", "Accepted", "the spec is understood and allowed"),
+                ])}
+            }),
+        )
         .with("/api/v1/namespaces", json!({"metadata": {"name": "pay"}}))
         .with("/api/v1/namespaces/pay/serviceaccounts", json!({"metadata": local("api")}))
         .with("/api/v1/namespaces/pay/services", json!({"metadata": local("api"), "spec": {"type": "ClusterIP"}}))
@@ -139,6 +155,11 @@ pub(super) fn healthy() -> Objects {
             "/api/v1/namespaces/pay/secrets",
             json!({"metadata": {"name": "api-tls", "namespace": "pay", "labels":
             {"app.kubernetes.io/managed-by": "countersign", "countersign.dev/owner-uid": "api"}}}),
+        )
+        .with(
+            "/api/v1/namespaces/pay/secrets",
+            json!({"metadata": {"name": "api-env", "namespace": "pay", "labels":
+            {"app.kubernetes.io/managed-by": "countersign", "countersign.dev/owner-uid": "env"}}}),
         )
         .with(
             &format!("{policies}/validatingadmissionpolicies"),

@@ -5,6 +5,9 @@ mod crds;
 mod explain;
 #[cfg(test)]
 mod fake;
+mod graph;
+mod network;
+mod reach;
 mod run;
 mod shared;
 mod status;
@@ -45,6 +48,10 @@ enum Command {
     Status(Box<status::Arguments>),
     /// Show what an object depends on, and the first thing that is broken.
     Explain(Box<explain::Arguments>),
+    /// Show who may talk to whom, as declared.
+    Graph(Box<graph::Arguments>),
+    /// Say whether one identity may call another, and what is missing.
+    Reach(Box<reach::Arguments>),
     /// Check that the installation is as it should be.
     Check(Box<check::Arguments>),
     /// Print the CustomResourceDefinitions as YAML.
@@ -60,6 +67,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Run(arguments) => run::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
+            Command::Graph(arguments) => graph::run(&arguments),
+            Command::Reach(arguments) => reach::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Crds => crds::run(),
             Command::Version => version::run(),
@@ -114,7 +123,8 @@ mod tests {
             assert!(manual.contains(&format!("## `countersign {name}`")), "{name} has no heading");
             // `run` has its flags in --help and in the chart's values.
             for flag in command.get_arguments().filter(|flag| name != "run" && flag.get_id() != "help") {
-                let shown = flag.get_long().map_or_else(|| "KIND/NAME".to_owned(), |long| format!("`--{long}"));
+                let position = || flag.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+                let shown = flag.get_long().map(|long| format!("`--{long}")).or_else(position).unwrap();
                 assert!(manual.contains(&shown), "{name} {shown}");
             }
         }

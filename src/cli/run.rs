@@ -1,9 +1,12 @@
 //! `countersign run`: flags, their checks, and the one call that runs the operator.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use countersign_core::leader::{DEFAULT_LEASE, Timing, TimingError};
+use countersign_core::{
+    leader::{DEFAULT_LEASE, Timing, TimingError},
+    network::snapshot::NodeBlocks,
+};
 use tracing::Level;
 
 use super::{FATAL, LEADERSHIP_LOST, OK, USAGE};
@@ -82,6 +85,10 @@ pub(super) struct Arguments {
     #[arg(long, env = "COUNTERSIGN_TOKEN_AUDIENCES", default_value = "vault", value_parser = settings::audience, value_delimiter = ',', value_name = "AUDIENCES")]
     token_audiences: Vec<String>,
 
+    /// Whether the data plane matches the addresses of nodes by ipBlock: Auto, Yes or No
+    #[arg(long, env = "COUNTERSIGN_NODE_BLOCKS", default_value = "Auto", value_parser = node_blocks, value_name = "WORD")]
+    node_blocks: NodeBlocks,
+
     /// For tests and demos: divides the waits between looks and retries
     #[arg(long, env = "COUNTERSIGN_TIME_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "FACTOR")]
     time_scale: u32,
@@ -139,6 +146,7 @@ async fn start(arguments: &Arguments, mut settings: Settings, clock: Clock) -> u
         metrics = port(&exposition),
         "started"
     );
+    settings.name_servers = name_servers(&std::fs::read_to_string(RESOLVER).unwrap_or_default());
     settings.api_server = match endpoint(arguments.kubeconfig.as_deref()).await {
         Ok(api_server) => api_server,
         Err(error) => return fatal(&error.to_string()),
@@ -168,6 +176,24 @@ fn fatal(words: &str) -> u8 {
     FATAL
 }
 
+/// Where a process reads whom to ask for names; a pod asks the Service of the cluster's name resolution.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// The name servers of a resolver's configuration.
+fn name_servers(text: &str) -> BTreeSet<IpAddr> {
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+    servers.collect()
+}
+
+fn node_blocks(text: &str) -> Result<NodeBlocks, &'static str> {
+    match text {
+        "Auto" => Ok(NodeBlocks::Auto),
+        "Yes" => Ok(NodeBlocks::Yes),
+        "No" => Ok(NodeBlocks::No),
+        _ => Err("must be Auto, Yes or No"),
+    }
+}
+
 fn level(text: &str) -> Result<Level, &'static str> {
     // `Level` itself also takes numbers and any case.
     match text {
@@ -193,6 +219,9 @@ impl Arguments {
             token_audiences: self.token_audiences.iter().cloned().collect(),
             // Read from the kubeconfig, not given.
             api_server: None,
+            // Read from the pod, not given.
+            name_servers: BTreeSet::new(),
+            node_blocks: self.node_blocks,
             lease: self.lease_name.clone(),
             timing: Timing::new(self.lease_duration, self.lease_grace)?,
             time_scale: self.time_scale,
@@ -230,6 +259,8 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             token_audiences: ["vault".to_owned()].into(),
             api_server: None,
+            name_servers: BTreeSet::new(),
+            node_blocks: NodeBlocks::Auto,
             lease: "countersign-controller".into(),
             timing: Timing::default(),
             time_scale: 1,
@@ -237,6 +268,14 @@ mod tests {
         };
         assert_eq!(arguments.settings(), Ok(expected));
         assert_eq!((arguments.log_level, arguments.log_format), (Level::INFO, None));
+    }
+
+    #[test]
+    fn the_name_servers_of_the_pod_are_read() {
+        let text = "search shop.svc.cluster.local\nnameserver 10.96.0.10\nnameserver\tfd00::a\noptions ndots:5\n";
+        let expected: BTreeSet<IpAddr> = ["10.96.0.10", "fd00::a"].iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(name_servers(text), expected);
+        assert!(name_servers("# nameserver 192.0.2.1").is_empty());
     }
 
     #[test]
@@ -252,6 +291,7 @@ mod tests {
             "--token-audiences=a,,b",
             "--cluster-domain=-",
             "--metrics-address=8080",
+            "--node-blocks=yes",
         ] {
             assert_eq!(parse(&[bad]).err(), Some(clap::error::ErrorKind::ValueValidation), "{bad}");
         }

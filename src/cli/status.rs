@@ -2,7 +2,7 @@
 
 use clap::Args;
 use countersign_core::{
-    api::{ServiceIdentity, TrustDomain, VaultConnection, Verdict},
+    api::{SecretBinding, ServiceIdentity, TrustDomain, VaultConnection, Verdict},
     explain::{
         Unseen,
         overview::{self, Kind, Row, Summary, sort, summary},
@@ -78,10 +78,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 }
 
 async fn look(view: &View, span: &Span, now: impl Fn() -> Timestamp) -> Overview {
-    let (connections, domains, identities) = join!(
+    let (connections, domains, identities, bindings) = join!(
         view.list_global::<VaultConnection>(),
         view.list_global::<TrustDomain>(),
-        view.list::<ServiceIdentity>(span)
+        view.list::<ServiceIdentity>(span),
+        view.list::<SecretBinding>(span)
     );
     // Only now: the answers have told how far our clock is from the server's.
     let now = now();
@@ -89,6 +90,7 @@ async fn look(view: &View, span: &Span, now: impl Fn() -> Timestamp) -> Overview
     overview.add(Kind::VaultConnection, connections, |object| overview::connection(object, now));
     overview.add(Kind::TrustDomain, domains, |object| overview::domain(object, now));
     overview.add(Kind::ServiceIdentity, identities, |object| overview::identity(object, now));
+    overview.add(Kind::SecretBinding, bindings, |object| overview::binding(object, now));
     sort(&mut overview.objects);
     overview.summary = summary(&overview.objects, now);
     overview
@@ -104,7 +106,8 @@ impl Overview {
             Err(why) => {
                 let missing_right = why.right().map(ToString::to_string);
                 // A team may look at its own namespace only, and that is all it asked for.
-                let matters = kind == Kind::ServiceIdentity || missing_right.is_none();
+                let is_theirs = matches!(kind, Kind::ServiceIdentity | Kind::SecretBinding);
+                let matters = is_theirs || missing_right.is_none();
                 self.not_shown.push(NotShown { kind, message: why.to_string(), missing_right, matters });
             }
         }

@@ -9,6 +9,7 @@ mod classify;
 mod crds;
 mod fence;
 pub mod inspect;
+mod policies;
 mod records;
 mod secrets;
 mod sources;
@@ -26,6 +27,7 @@ use kube::Client;
 pub use classify::About;
 pub use crds::Crds;
 pub use fence::{EVERY as FENCE_PERIOD, Fence};
+pub use policies::FINALIZER;
 pub use records::AuthoritySecret;
 pub use secrets::{OwnerKind, Seen};
 

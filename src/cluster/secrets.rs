@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use countersign_core::{
     api::Reason,
     fault::{Class, Failure},
-    identity::world::SecretWrite,
+    value::target::SecretWrite,
 };
 use k8s_openapi::{
     ByteString,
@@ -22,9 +22,6 @@ use kube::{
 
 use super::{About, Cluster, READ_MANAGER};
 use crate::runtime::metrics::{Resource, Verb};
-
-/// Field manager of an identity's Secret.
-const IDENTITY_MANAGER: &str = "countersign.dev/identity";
 
 /// What a Secret looks like to us.
 #[derive(Debug, Clone)]
@@ -66,7 +63,7 @@ impl Cluster {
         let about =
             About { doing: "writing", resource: Resource::Secrets, namespace: &write.namespace, name: &write.name };
         let secret = secret(write, owner_kind);
-        let params = PatchParams::apply(IDENTITY_MANAGER).validation_strict();
+        let params = PatchParams::apply(owner_kind.manager).validation_strict();
         let written = self.write(&about, Verb::Apply, api.patch(&write.name, &params, &Patch::Apply(&secret))).await;
         written.map_err(|failure| match failure.reason {
             Reason::AdmissionRefused => Failure::new(
@@ -94,6 +91,8 @@ pub struct OwnerKind<'a> {
     pub version: &'a str,
     /// For example `ServiceIdentity`.
     pub kind: &'a str,
+    /// Field manager of what its controller writes, for example `countersign.dev/identity`.
+    pub manager: &'a str,
 }
 
 fn secret(write: &SecretWrite, owner_kind: &OwnerKind<'_>) -> Secret {
@@ -117,7 +116,7 @@ fn secret(write: &SecretWrite, owner_kind: &OwnerKind<'_>) -> Secret {
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        type_: Some("kubernetes.io/tls".to_owned()),
+        type_: Some(write.type_.clone()),
         data: Some(data),
         ..Secret::default()
     }

@@ -1,4 +1,4 @@
-//! Tokens of the operator's own ServiceAccount, for logins elsewhere.
+//! Tokens of ServiceAccounts, for logins elsewhere: of the operator's own, and of those whose bindings it reads for.
 
 use countersign_core::{
     api::Reason,
@@ -23,7 +23,14 @@ impl Cluster {
     /// # Errors
     /// `AudienceNotAllowed` when the fence refuses the audience.
     pub async fn own_token(&self, account: &str, audience: &str) -> Result<SecretBytes, Failure> {
-        let namespace = self.operator_namespace();
+        self.account_token(self.operator_namespace(), account, audience).await
+    }
+
+    /// A token of the ServiceAccount `account` of `namespace` for exactly one audience.
+    ///
+    /// # Errors
+    /// `AudienceNotAllowed` when the fence refuses the audience, `ServiceAccountMissing` when there is no such account.
+    pub async fn account_token(&self, namespace: &str, account: &str, audience: &str) -> Result<SecretBytes, Failure> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let about = About { doing: "asking a token for", resource: Resource::Tokens, namespace, name: account };
         let request = TokenRequest {
@@ -41,6 +48,11 @@ impl Cluster {
                 Class::Invalid,
                 Reason::AudienceNotAllowed,
                 format!("audience \"{audience}\" is not among the chart's tokenAudiences; add it there"),
+            ),
+            Reason::SourceMissing => Failure::new(
+                Class::Waiting,
+                Reason::ServiceAccountMissing,
+                format!("serviceaccount {account} does not exist in namespace {namespace}"),
             ),
             _ => failure,
         })?;

@@ -29,7 +29,7 @@ use crate::{
         clock::Clock,
         metrics::{Engine, Metrics, Operation, Outcome, VaultRequest},
     },
-    vault::{Call, ConnectionSettings, Credential, Limits, Observation, Roots, Session, VaultClient},
+    vault::{Call, ConnectionSettings, Credential, Limits, Observation, Roots, Session, Tenant, Tenants, VaultClient},
 };
 
 /// The live connections; clones share them.
@@ -54,6 +54,17 @@ struct Entry {
 struct Live {
     made_of: String,
     session: Arc<Session>,
+    /// Logins of other accounts, where the method takes their tokens.
+    tenants: Option<Arc<Tenants>>,
+}
+
+impl Live {
+    async fn stop(&self) {
+        if let Some(tenants) = &self.tenants {
+            tenants.stop().await;
+        }
+        self.session.stop().await;
+    }
 }
 
 /// What this process remembers of a connection between passes.
@@ -90,6 +101,13 @@ impl Connections {
         entry.live.as_ref().map(|live| live.session.clone())
     }
 
+    /// The login of an account on a connection, if there is a connection that takes it.
+    pub fn tenant(&self, name: &str, tenant: &Tenant) -> Option<Arc<Session>> {
+        let entries = self.entries();
+        let entry = entries.get(name).filter(|entry| !entry.paused)?;
+        Some(entry.live.as_ref()?.tenants.as_ref()?.session(tenant))
+    }
+
     /// From now on a connection may be used, or may not.
     pub fn pause(&self, name: &str, paused: bool) {
         self.entries().entry(name.to_owned()).or_default().paused = paused;
@@ -124,10 +142,10 @@ impl Connections {
         if let Some(session) = known {
             return Ok(session);
         }
-        let session =
-            Arc::new(Session::new(Arc::new(self.client(intent, material)?), self.credential(intent, material)?));
+        let client = Arc::new(self.client(intent, material)?);
+        let session = Arc::new(Session::new(client.clone(), self.credential(intent, material)?));
         self.metrics.touch_connection(&intent.name);
-        let live = Some(Live { made_of, session: session.clone() });
+        let live = Some(Live { made_of, session: session.clone(), tenants: self.tenants(intent, client) });
         let entry = Entry { live, ..Entry::default() };
         let replaced = self.entries().insert(intent.name.clone(), entry);
         give_back(replaced);
@@ -143,9 +161,8 @@ impl Connections {
 
     /// Gives every login back; nobody logs in any more.
     pub async fn stop(&self) {
-        let sessions: Vec<_> =
-            self.entries().values().filter_map(|entry| entry.live.as_ref()).map(|live| live.session.clone()).collect();
-        futures::future::join_all(sessions.iter().map(|session| session.stop())).await;
+        let live: Vec<_> = self.entries().values_mut().filter_map(|entry| entry.live.take()).collect();
+        futures::future::join_all(live.iter().map(Live::stop)).await;
     }
 
     fn client(&self, intent: &Intent, material: &Material<'_>) -> Result<VaultClient, Failure> {
@@ -193,6 +210,19 @@ impl Connections {
         })
     }
 
+    /// The logins of other accounts: at the mount where the operator logs in, with tokens of the same audience.
+    fn tenants(&self, intent: &Intent, client: Arc<VaultClient>) -> Option<Arc<Tenants>> {
+        let Login::Jwt { method: JwtMethod::Kubernetes | JwtMethod::Jwt, mount, audience, .. } = &intent.login else {
+            return None;
+        };
+        let (cluster, audience) = (self.cluster.clone(), audience.clone());
+        let ask = move |tenant: &Tenant| {
+            let (cluster, audience, tenant) = (cluster.clone(), audience.clone(), tenant.clone());
+            async move { cluster.account_token(&tenant.namespace, &tenant.account, &audience).await }.boxed()
+        };
+        Some(Arc::new(Tenants::new(client, mount.clone(), Arc::new(ask))))
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,7 +230,7 @@ impl Connections {
 
 fn give_back(entry: Option<Entry>) {
     if let Some(live) = entry.and_then(|entry| entry.live) {
-        tokio::spawn(async move { live.session.stop().await });
+        tokio::spawn(async move { live.stop().await });
     }
 }
 
@@ -220,6 +250,9 @@ fn observe(metrics: &Metrics, connection: &str, seen: Observation) {
         Call::Role => (Engine::Pki, Operation::ReadRole),
         Call::Capabilities => (Engine::Sys, Operation::Capabilities),
         Call::Health => (Engine::Sys, Operation::Health),
+        Call::Mount => (Engine::Sys, Operation::ReadMount),
+        Call::Metadata => (Engine::Kv, Operation::ReadMetadata),
+        Call::Values => (Engine::Kv, Operation::ReadValues),
     };
     if seen.call == Call::Login {
         let result = match seen.status {

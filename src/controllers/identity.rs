@@ -13,12 +13,12 @@ use countersign_core::{
         report,
         triggers::Trigger,
         world::{
-            DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Reply, SecretWrite, ServiceView, Settled,
-            TargetView, World,
+            DomainView, Effect, KeyMaterial, Memory, NamespaceView, Outcome, Reply, ServiceView, Settled, TargetView,
+            World,
         },
     },
     next::jittered,
-    value::{domain::Domain, x509::Roots},
+    value::{domain::Domain, target::SecretWrite, x509::Roots},
 };
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
@@ -160,18 +160,19 @@ impl Perform<Identity> for Hands<'_> {
                 Reply::Key(KeyMaterial { private_key, spki, spec, names, csr })
             }),
             Effect::Sign(request) => self.cx.signing.sign(&request).await.map(Reply::Issued),
-            Effect::WriteSecret(write) => self.write_secret(&write).await,
+            Effect::WriteSecret { write, trigger } => self.write_secret(&write, trigger).await,
         };
         performed.unwrap_or_else(Reply::Failed)
     }
 }
 
 impl Hands<'_> {
-    async fn write_secret(&self, write: &SecretWrite) -> Result<Reply, Failure> {
-        const OWNER: OwnerKind<'_> = OwnerKind { group: GROUP, version: VERSION, kind: "ServiceIdentity" };
+    async fn write_secret(&self, write: &SecretWrite, trigger: Trigger) -> Result<Reply, Failure> {
+        const OWNER: OwnerKind<'_> =
+            OwnerKind { group: GROUP, version: VERSION, kind: "ServiceIdentity", manager: "countersign.dev/identity" };
         let Self { intent, roots, started, cx } = self;
         let result = cx.cluster.write_secret(write, &OWNER).await;
-        if let Some(trigger) = counted(write.trigger) {
+        if let Some(trigger) = counted(trigger) {
             cx.handles.metrics.count_issue(&intent.trust_domain, trigger, metrics::Outcome::of(&result));
         }
         let written = result?;

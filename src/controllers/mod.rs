@@ -3,13 +3,17 @@
 //! [`run`] starts the watches and drives all kinds until the process stops leading. Every pass goes
 //! through [`reconcile`], which gives it a deadline, a panic fence, metrics and a next time.
 
+mod binding;
 mod carried;
 mod connection;
 mod connections;
 mod drive;
 mod freshness;
 mod identity;
+mod install_key;
+mod network;
 mod observe;
+mod reading;
 mod reconcile;
 mod routes;
 mod signing;
@@ -45,6 +49,10 @@ struct Inner {
     fence: Fence,
     connections: Connections,
     signing: Signing,
+    reading: reading::Reading,
+    install_key: install_key::InstallKeys,
+    bindings: binding::Memories,
+    network: network::Watched,
     /// Versions we wrote and have not seen come back.
     freshness: Freshness,
     carried: carried::Carried,
@@ -85,7 +93,9 @@ pub async fn run(handles: Handles) {
     }
     let heartbeat = health.heartbeat("watches");
     let alive = move || heartbeat.tick();
-    let (view, queues, work, mut watches) = routes::watch(&handles.client, settings.namespaces.clone(), alive);
+    let (view, queues, work, mut watches) = routes::watch(&handles.client, settings.namespaces.clone(), alive.clone());
+    let (network, more) = network::Watched::start(&handles.client, &queues.network_signal(), &alive);
+    watches.extend(more);
     let connections = Connections::new(cluster.clone(), clock.clone(), metrics, &settings.service_account);
     let signing = Signing::new(
         cluster.clone(),
@@ -102,6 +112,10 @@ pub async fn run(handles: Handles) {
             token_audiences: settings.token_audiences.clone(),
         },
         signing,
+        reading: reading::Reading::new(connections.clone()),
+        install_key: install_key::InstallKeys::default(),
+        bindings: binding::Memories::new(handles.clock.now()),
+        network,
         connections,
         freshness: Freshness::default(),
         carried: carried::Carried::default(),
@@ -114,7 +128,7 @@ pub async fn run(handles: Handles) {
     }));
     let watching = async { while watches.next().await.is_some() {} };
     let working = async {
-        if !context.view.ready().await {
+        if !context.view.ready().await || !context.network.ready().await {
             return;
         }
         health.report(Check::Caches, Ok(()));
@@ -123,6 +137,7 @@ pub async fn run(handles: Handles) {
         tokio::join!(
             watch_fence(cx()),
             forget(cx(), work.gone),
+            network::run(cx()),
             reconcile::run(
                 Controller::Connection,
                 cx(),
@@ -144,6 +159,7 @@ pub async fn run(handles: Handles) {
                 work.identities,
                 identity::pass
             ),
+            reconcile::run(Controller::Binding, cx(), context.view.bindings.clone(), work.bindings, binding::pass),
         );
     };
     tokio::select! {
@@ -191,7 +207,7 @@ async fn await_fence(cx: &Context) {
     }
 }
 
-/// Keeps proving that the fence holds; when it starts or stops holding, every identity is looked at.
+/// Keeps proving that the fence holds; when it starts or stops holding, whatever owns a Secret is looked at.
 async fn watch_fence(cx: Context) {
     let heartbeat = cx.handles.health.heartbeat("fence");
     loop {
@@ -203,6 +219,8 @@ async fn watch_fence(cx: Context) {
         if cx.fence.probe(&cx.cluster).await == Some(true) {
             tracing::info!(holds = cx.fence.holds(), "the admission policy that fences the operator changed");
             cx.queues.identities(&cx.view, |_| true);
+            cx.queues.bindings(&cx.view, |_| true);
+            cx.queues.network();
         }
     }
 }
@@ -222,6 +240,9 @@ async fn forget(cx: Context, mut gone: futures::channel::mpsc::UnboundedReceiver
                 cx.handles.metrics.forget_trust_domain(&name);
             }
             Kind::ServiceIdentity => cx.carried.forget(&uid),
+            Kind::SecretBinding => cx.bindings.forget(&uid),
+            // Their passes know no single object.
+            Kind::Segment | Kind::AccessGrant | Kind::AccessRequest | Kind::ExternalService => {}
         }
     }
 }

@@ -155,6 +155,8 @@ fn kind(controller: Controller) -> Kind {
         Controller::Connection => Kind::VaultConnection,
         Controller::TrustDomain => Kind::TrustDomain,
         Controller::Identity => Kind::ServiceIdentity,
+        Controller::Binding => Kind::SecretBinding,
+        Controller::Network => Kind::Segment,
     }
 }
 

@@ -1,16 +1,16 @@
 //! The cluster as the controllers see it: one watch and one cache per kind.
 //!
 //! Only what a decision reads is kept: of ServiceAccounts and Namespaces the metadata, of Services
-//! the type. Secrets are never watched. Who is told of a change is in [`super::routes`].
+//! where they lead. Secrets are never watched. Who is told of a change is in [`super::routes`].
 
 use std::{collections::HashMap, fmt::Debug};
 
-use countersign_core::api::{ServiceIdentity, TrustDomain, VaultConnection};
-use futures::StreamExt;
-use k8s_openapi::{
-    api::core::v1::{Namespace, Service, ServiceAccount},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use countersign_core::{
+    api::{SecretBinding, ServiceIdentity, TrustDomain, VaultConnection},
+    network::observed::SeenService,
 };
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
@@ -20,26 +20,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-/// A Service with the one field of its spec that matters here.
-#[derive(Debug, Clone, Serialize, Deserialize, Resource)]
-#[resource(inherit = Service)]
-pub struct ServiceType {
-    /// Name, namespace.
-    pub metadata: ObjectMeta,
-    /// Only the type.
-    #[serde(default)]
-    pub spec: ServiceTypeSpec,
-}
-
-/// See [`ServiceType`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ServiceTypeSpec {
-    /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
-    #[serde(rename = "type")]
-    pub type_: Option<String>,
-}
+use serde::de::DeserializeOwned;
 
 /// The caches.
 #[derive(Clone)]
@@ -50,10 +31,12 @@ pub struct View {
     pub domains: Store<DeserializeGuard<TrustDomain>>,
     /// Every connection.
     pub connections: Store<DeserializeGuard<VaultConnection>>,
+    /// Every binding.
+    pub bindings: Store<DeserializeGuard<SecretBinding>>,
     /// Every ServiceAccount.
     pub accounts: Store<PartialObjectMeta<ServiceAccount>>,
     /// Every Service.
-    pub services: Store<ServiceType>,
+    pub services: Store<SeenService>,
     /// Every namespace.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
 }
@@ -65,11 +48,18 @@ impl View {
             self.identities.wait_until_ready(),
             self.domains.wait_until_ready(),
             self.connections.wait_until_ready(),
+            self.bindings.wait_until_ready(),
             self.accounts.wait_until_ready(),
             self.services.wait_until_ready(),
             self.namespaces.wait_until_ready(),
         );
-        all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok() && all.4.is_ok() && all.5.is_ok()
+        all.0.is_ok()
+            && all.1.is_ok()
+            && all.2.is_ok()
+            && all.3.is_ok()
+            && all.4.is_ok()
+            && all.5.is_ok()
+            && all.6.is_ok()
     }
 }
 

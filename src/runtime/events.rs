@@ -43,8 +43,12 @@ pub enum Action {
     Issue,
     /// Getting the next one.
     Renew,
+    /// Reading what a binding names.
+    Refresh,
     /// Writing a target.
     Store,
+    /// Closing or opening namespaces.
+    Enforce,
     /// Ending an object's outside state.
     CleanUp,
 }

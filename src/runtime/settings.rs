@@ -1,8 +1,8 @@
 //! What the operator was told to do, checked. Filled by `cli`, read by the controllers.
 
-use std::{collections::BTreeSet, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, str::FromStr, time::Duration};
 
-use countersign_core::{connection::address::Host, leader::Timing, value::lifetime};
+use countersign_core::{connection::address::Host, leader::Timing, network::snapshot::NodeBlocks, value::lifetime};
 
 /// The settings of one run; nothing in here changes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct Settings {
     pub lease: String,
     /// Its durations.
     pub timing: Timing,
+    /// The name servers that this process asks itself; one of them may be a Service of the cluster.
+    pub name_servers: BTreeSet<IpAddr>,
+    /// Whether the data plane matches the addresses of nodes by `ipBlock`.
+    pub node_blocks: NodeBlocks,
     /// Divides the waits between looks and retries, 1–3,600; 1 but for tests and demos.
     pub time_scale: u32,
     /// Whether a connection may point at this machine; only for tests and demos.

@@ -23,6 +23,8 @@ enum Shape {
     Object,
     /// A JSON object with a list `errors`: how Vault and OpenBao refuse.
     Errors,
+    /// The same with an empty list: how they say that there is nothing at a path.
+    Silent,
     /// Starts like a JSON object, but is none.
     Broken,
     /// Anything else: HTML, text, a JSON list.
@@ -41,9 +43,15 @@ pub(super) fn answer(request: &Request, answer: Answer) -> Result<Answer, CallFa
     let shape = shape(&answer.body);
     let verdict = match request.call {
         Call::Health => judge_health(status.as_u16(), shape),
-        Call::Login | Call::Token | Call::Sign | Call::Issuer | Call::Role | Call::Capabilities => {
-            judge(request.call, status.as_u16(), shape)
-        }
+        Call::Login
+        | Call::Token
+        | Call::Sign
+        | Call::Issuer
+        | Call::Role
+        | Call::Capabilities
+        | Call::Mount
+        | Call::Metadata
+        | Call::Values => judge(request.call, status.as_u16(), shape),
     };
     let Err((class, reason, words)) = verdict else { return Ok(answer) };
     let failure = Failure::new(class, reason, format!("{request}: {words}"));
@@ -58,7 +66,6 @@ pub(super) fn answer(request: &Request, answer: Answer) -> Result<Answer, CallFa
 fn shape(body: &[u8]) -> Shape {
     #[derive(Deserialize)]
     struct ErrorBody {
-        #[expect(dead_code, reason = "that it is a list is all we want to know")]
         errors: Vec<IgnoredAny>,
     }
     let body = body.trim_ascii();
@@ -66,8 +73,8 @@ fn shape(body: &[u8]) -> Shape {
         Shape::Empty
     } else if !body.starts_with(b"{") {
         Shape::Foreign
-    } else if serde_json::from_slice::<ErrorBody>(body).is_ok() {
-        Shape::Errors
+    } else if let Ok(ErrorBody { errors }) = serde_json::from_slice(body) {
+        if errors.is_empty() { Shape::Silent } else { Shape::Errors }
     } else if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         Shape::Object
     } else {
@@ -88,9 +95,22 @@ const STANDBY: Verdict = (
     "a standby redirects us; enable request forwarding or point `address` at the active node",
 );
 const SEALED: Verdict = (Class::Unavailable, Reason::VaultSealed, "the server is sealed or not initialised");
+const NOTHING: Verdict =
+    (Class::Waiting, Reason::RemoteMissing, "there is nothing at this path, or the account may not know of it");
+const DELETED: Verdict =
+    (Class::Waiting, Reason::RemoteDeleted, "the version was deleted or destroyed; the Secret is kept");
+const NO_MOUNT: Verdict =
+    (Class::Waiting, Reason::MountMissing, "there is no such mount, or the account may not know of it");
 const MALFORMED: Verdict = (Class::Bug, Reason::InternalError, "the server calls our request malformed");
 
 fn judge(call: Call, status: u16, shape: Shape) -> Result<(), Verdict> {
+    match (call, status, shape) {
+        (Call::Metadata | Call::Values, 404, Shape::Silent) => return Err(NOTHING),
+        // The values of a version that was deleted come without values, beside their metadata.
+        (Call::Values, 404, Shape::Object) => return Err(DELETED),
+        _ => {}
+    }
+    let shape = if shape == Shape::Silent { Shape::Errors } else { shape };
     match (status, shape) {
         (200..=299, Shape::Empty | Shape::Object | Shape::Errors) => Ok(()),
         (200..=299, Shape::Broken) => Err(BROKEN),
@@ -132,8 +152,24 @@ fn refusal(call: Call, status: u16) -> Verdict {
         ),
         (Call::Sign | Call::Issuer, 404 | 405) => ISSUER,
         (Call::Role, 404 | 405) => (Class::Invalid, Reason::RoleNotFound, "the issuer's role does not exist"),
+        // No engine answers there: the mount was moved or removed since it was looked up.
+        (Call::Mount, 400 | 404) | (Call::Metadata | Call::Values, 404) => NO_MOUNT,
+        (Call::Metadata | Call::Values, 405) => {
+            (Class::Invalid, Reason::NotKv, "what is mounted there is not the KV engine it was")
+        }
         (Call::Token | Call::Capabilities | Call::Health, 404 | 405) => NOT_VAULT,
-        (Call::Token | Call::Sign | Call::Issuer | Call::Role | Call::Capabilities | Call::Health, _) => MALFORMED,
+        (
+            Call::Token
+            | Call::Sign
+            | Call::Issuer
+            | Call::Role
+            | Call::Capabilities
+            | Call::Health
+            | Call::Mount
+            | Call::Metadata
+            | Call::Values,
+            _,
+        ) => MALFORMED,
     }
 }
 

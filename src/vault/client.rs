@@ -257,7 +257,7 @@ impl VaultClient {
 
     async fn round_trip(&self, request: &Request, token: Option<&Token>) -> Result<Answer, CallFailed> {
         let broken = |error: reqwest::Error| classify::transport(request, &error);
-        let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let url = format!("{}/v1/{}{query}", self.base, request.path.as_str());
         let mut building = self
             .http

@@ -4,7 +4,8 @@
 //! A [`VaultClient`] is one connection: pinned TLS, one deadline, one pace, one breaker. A [`Session`]
 //! is one login on it, shared by everybody who acts under that identity. It must not know Kubernetes:
 //! whoever builds a session hands in the roots, the credential and the time. Called by
-//! `controllers::connection` (health, login) and `issuers::vault_pki` (issuers, signatures).
+//! `controllers::connection` (health, login), `controllers::binding` (secrets) and `issuers::vault_pki` (issuers,
+//! signatures).
 //!
 //! [`Failure`]: countersign_core::fault::Failure
 
@@ -12,9 +13,11 @@ mod classify;
 mod client;
 mod endpoints;
 mod health;
+mod kv;
 mod request;
 mod session;
 mod sign;
+mod tenants;
 mod tls;
 
 pub use client::{ConnectionSettings, Limits, Observation, VaultClient};
@@ -22,4 +25,5 @@ pub use endpoints::{IssuerInfo, IssuerSettings, ListedIssuer, RoleInfo, SignAnsw
 pub use health::{Health, Product};
 pub use request::Call;
 pub use session::{Credential, Session, SessionCounters};
+pub use tenants::{Tenant, Tenants};
 pub use tls::Roots;

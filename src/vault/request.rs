@@ -1,7 +1,7 @@
 //! Requests and answers as plain values, so that one can be repeated with another token and
 //! built or read in a test without a server.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use countersign_core::{
@@ -34,6 +34,12 @@ pub enum Call {
     Capabilities,
     /// The health of the server.
     Health,
+    /// What a mount is.
+    Mount,
+    /// The metadata of a secret.
+    Metadata,
+    /// The values of a secret.
+    Values,
 }
 
 /// The part of a URL after `/v1/`; every piece that is not ours is a parsed segment, encoded again.
@@ -79,7 +85,7 @@ pub(super) struct Request {
     pub(super) call: Call,
     pub(super) method: Method,
     pub(super) path: ApiPath,
-    pub(super) query: Option<&'static str>,
+    pub(super) query: Option<Cow<'static, str>>,
     pub(super) body: Option<Bytes>,
 }
 
@@ -90,7 +96,12 @@ impl Request {
 
     /// A GET with `list=true`, which every proxy understands; the verb LIST is not one of HTTP's.
     pub(super) fn list(call: Call, path: ApiPath) -> Self {
-        Self { query: Some("list=true"), ..Self::get(call, path) }
+        Self { query: Some(Cow::Borrowed("list=true")), ..Self::get(call, path) }
+    }
+
+    /// The same request for one version of a secret.
+    pub(super) fn version(self, number: i64) -> Self {
+        Self { query: Some(Cow::Owned(format!("version={number}"))), ..self }
     }
 
     pub(super) fn post(call: Call, path: ApiPath) -> Self {

@@ -75,6 +75,7 @@ impl Kind {
 
         let (mut findings, stops) = self.openapi(&object);
         findings.extend(annotations(&object));
+        duplicates(&self.schema, &object, "", &mut findings);
         if !stops {
             let broken = Validator::new().validate_compiled(&self.rules, &object, old).err().into_iter().flatten();
             findings.extend(broken.map(|error| format!("{}: Invalid value: {}", error.field_path, error.message)));
@@ -160,6 +161,39 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<Str
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 unknown_fields(&schema["items"], item, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Items of a set, and keys of a list that is a map, stand once.
+fn duplicates(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if let Some(schema) = schema["properties"].get(name).or(schema.get("additionalProperties")) {
+                    duplicates(schema, member, &here, found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let keys = schema["x-kubernetes-list-map-keys"].as_array();
+            let identity = |item: &Value| match schema["x-kubernetes-list-type"].as_str() {
+                Some("set") => Some(item.clone()),
+                Some("map") => {
+                    Some(keys.into_iter().flatten().map(|key| item[key.as_str().unwrap()].clone()).collect())
+                }
+                _ => None,
+            };
+            for (index, item) in items.iter().enumerate() {
+                let here = format!("{path}[{index}]");
+                let own = identity(item);
+                if own.is_some() && items.iter().take(index).any(|before| identity(before) == own) {
+                    found.push(format!("{here}: Duplicate value"));
+                }
+                duplicates(&schema["items"], item, &here, found);
             }
         }
         _ => {}

@@ -130,6 +130,22 @@ pub const RULES: &[Rule] = &[
         broken_by: ("core/src/connection/world.rs", "//! x\nuse crate::{api, trust};\n"),
     },
     Rule {
+        name: "binding knows no other kind",
+        reason: "kinds meet in the world that the shell observes, not in each other's code",
+        in_paths: &["core/src/binding/"],
+        but_not: &[],
+        check: Check::NoPath(&["^crate::identity", "^crate::trust", "^crate::connection", "^crate::network"]),
+        broken_by: ("core/src/binding/world.rs", "//! x\nuse crate::connection::World;\n"),
+    },
+    Rule {
+        name: "network knows no other kind",
+        reason: "who may talk is asked of ServiceAccounts and labels alone: a namespace can be closed without an identity of ours",
+        in_paths: &["core/src/network/"],
+        but_not: &[],
+        check: Check::NoPath(&["^crate::identity", "^crate::trust", "^crate::connection", "^crate::binding"]),
+        broken_by: ("core/src/network/compile.rs", "//! x\nuse crate::identity::World;\n"),
+    },
+    Rule {
         name: "kube::Api stays in src/cluster",
         reason: "there every call has its deadline, precondition and field manager; controllers only name an Api to watch it",
         in_paths: &["src/"],

@@ -16,6 +16,7 @@ mod bao;
 mod environment;
 mod impostor;
 mod impostors;
+mod kv;
 mod logins;
 mod server;
 mod setup;

@@ -66,6 +66,7 @@ operator-namespace: {{ include "countersign.namespace" . | quote }}
 service-account: {{ include "countersign.serviceAccountName" . | quote }}
 cluster-domain: {{ .Values.clusterDomain | quote }}
 token-audiences: {{ join "," .Values.tokenAudiences | quote }}
+node-blocks: {{ .Values.dataPlane.nodeBlocks | quote }}
 concurrency: {{ .Values.concurrency | toString | quote }}
 drift-interval: {{ .Values.driftInterval | quote }}
 log-level: {{ .Values.log.level | quote }}

@@ -73,6 +73,11 @@ async fn a_fresh_installation_as_helm_test_sees_it() {
 ok       CustomResourceDefinition/vaultconnections.countersign.dev: served, with every field of this version
 ok       CustomResourceDefinition/trustdomains.countersign.dev: served, with every field of this version
 ok       CustomResourceDefinition/serviceidentities.countersign.dev: served, with every field of this version
+ok       CustomResourceDefinition/secretbindings.countersign.dev: served, with every field of this version
+ok       CustomResourceDefinition/segments.countersign.dev: served, with every field of this version
+ok       CustomResourceDefinition/accessgrants.countersign.dev: served, with every field of this version
+ok       CustomResourceDefinition/accessrequests.countersign.dev: served, with every field of this version
+ok       CustomResourceDefinition/externalservices.countersign.dev: served, with every field of this version
 ok       ValidatingAdmissionPolicy/countersign-operator-fence: it is there, bound, and denies
 ok       ValidatingAdmissionPolicy/countersign-crd-deletion: it is there, bound, and denies
 ok       Lease/countersign-controller: pod_7 leads and renews it

@@ -1,6 +1,7 @@
 //! Arguments, and the answers as a person sees them.
 
 use clap::Parser;
+use countersign_core::api::Reason;
 use serde_json::json;
 
 use super::*;
@@ -37,7 +38,8 @@ async fn explanation(words: &[&str], objects: Objects) -> Explanation {
     let (arguments, view) = (parse(words).unwrap(), objects.view());
     let clock = Clock::simulated("2027-01-01T12:00:00Z".parse().unwrap(), 0);
     let chain = look(&arguments, &view, &clock).await;
-    let namespace = matches!(arguments.target, Target::ServiceIdentity(_)).then(|| "pay".to_owned());
+    let local = matches!(arguments.target, Target::ServiceIdentity(_) | Target::SecretBinding(_));
+    let namespace = local.then(|| "pay".to_owned());
     Explanation::new("ServiceIdentity/api".to_owned(), namespace, chain)
 }
 
@@ -113,6 +115,79 @@ async fn a_fresh_identity_without_its_account() {
         .without("api", "serviceaccounts")
         .without("api-tls", "secrets");
     shows(&explanation(&["sid/api"], objects).await, "account");
+}
+
+/// What is done to a healthy cluster, and the link and reason at which a binding then breaks.
+type Fault = (fn(Objects) -> Objects, Option<(Step, Reason)>);
+
+fn said(reason: &str) -> serde_json::Value {
+    json!({"observedGeneration": 3, "conditions": conditions(&[
+        ("Ready", "True", "Valid", "secret \"api-env\" is whole"),
+        ("Synced", "False", reason, "as the operator saw it"),
+        ("Accepted", "True", "Accepted", "the spec is understood and allowed"),
+        ("Reconciling", "True", reason, "as the operator saw it"),
+    ])})
+}
+
+#[tokio::test]
+async fn the_broken_link_of_a_binding_is_marked() {
+    let faults: [Fault; 13] = [
+        (|all| all, None),
+        (
+            |all| all.edit("env", "secretbindings", |env| env["spec"]["suspend"] = json!(true)),
+            Some((Step::Spec, Reason::Suspended)),
+        ),
+        (
+            |all| all.without("countersign-operator-fence", "validatingadmissionpolicies"),
+            Some((Step::Fence, Reason::FenceMissing)),
+        ),
+        (|all| all.without("main", "vaultconnections"), Some((Step::Granted, Reason::ConnectionNotAllowed))),
+        (
+            |all| all.edit("main", "vaultconnections", |main| main["spec"]["grants"] = json!([])),
+            Some((Step::Granted, Reason::ConnectionNotAllowed)),
+        ),
+        (
+            |all| all.edit("env", "secretbindings", |env| env["spec"]["sources"][0]["kv"]["path"] = json!("shop/api")),
+            Some((Step::Granted, Reason::PathNotAllowed)),
+        ),
+        (|all| all.without("api", "serviceaccounts"), Some((Step::ServiceAccount, Reason::ServiceAccountMissing))),
+        (
+            |all| all.edit("api-env", "secrets", |secret| secret["metadata"]["labels"] = json!({})),
+            Some((Step::TargetOwned, Reason::TargetNotOwned)),
+        ),
+        (
+            |all| all.edit("env", "secretbindings", |env| env["status"] = said("RemoteMissing")),
+            Some((Step::Sources, Reason::RemoteMissing)),
+        ),
+        (
+            |all| all.edit("env", "secretbindings", |env| env["status"] = said("NonStringValue")),
+            Some((Step::Values, Reason::NonStringValue)),
+        ),
+        (
+            |all| all.edit("env", "secretbindings", |env| env["status"] = said("VaultUnavailable")),
+            Some((Step::Synced, Reason::VaultUnavailable)),
+        ),
+        (|all| all.without("api-env", "secrets"), Some((Step::Whole, Reason::SecretMissing))),
+        (
+            |all| {
+                let sealed = conditions(&[
+                    ("Ready", "False", "VaultSealed", "the server is sealed; unseal it"),
+                    ("Sealed", "True", "VaultSealed", "the server is sealed; unseal it"),
+                ]);
+                all.edit("main", "vaultconnections", |main| main["status"]["conditions"] = sealed)
+            },
+            Some((Step::Unsealed, Reason::VaultSealed)),
+        ),
+    ];
+    for (number, (fault, expected)) in faults.into_iter().enumerate() {
+        let explanation = explanation(&["sbind/env"], fault(healthy())).await;
+        let broken = explanation.links.iter().find(|link| link.state == State::Failed);
+        let found = broken.map(|link| (link.step, link.reason.unwrap()));
+        assert_eq!(found, expected, "{number}: {:#?}", explanation.links);
+        assert_eq!(explanation.end == End::Whole, expected.is_none(), "{number}");
+    }
+    let hidden = explanation(&["sbind/env"], healthy().forbid("vaultconnections").forbid("secrets")).await;
+    assert_eq!(hidden.links.iter().find(|link| link.state == State::Failed), None);
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ sid    shop       web   False  SecretMissing  -        \"api.example.com\" needs
 sid    pay        api   True   Valid          18h      -
 td     -          prod  True   Valid          36461d   -
 vconn  -          main  True   Authenticated  -        -
-4 objects: 3 ready, 1 not ready, 0 unknown; the next end is in 18h (2027-01-02T06:00:00Z)
+sbind  pay        env   True   Valid          -        -
+5 objects: 4 ready, 1 not ready, 0 unknown; the next end is in 18h (2027-01-02T06:00:00Z)
 ";
     let text = text(&overview, now());
     assert_eq!(text, expected, "\n{text}");
@@ -67,7 +68,9 @@ async fn the_exit_code_is_the_answer() {
     let team = overview(healthy().forbid("vaultconnections").forbid("trustdomains"), pay()).await;
     assert_eq!((code(&team), team.not_shown.len()), (OK, 2), "what a team may see is ready");
     assert!(text(&team, now()).contains("you lack the right to list trustdomains.countersign.dev"));
-    assert_eq!(code(&overview(healthy().forbid("serviceidentities"), pay()).await), UNSEEN);
+    for theirs in ["serviceidentities", "secretbindings"] {
+        assert_eq!(code(&overview(healthy().forbid(theirs), pay()).await), UNSEEN, "{theirs}");
+    }
     let broken = healthy().edit("prod", "trustdomains", |prod| prod["spec"] = json!({"name": 7}));
     let broken = overview(broken, pay()).await;
     assert_eq!((code(&broken), broken.summary.unknown), (NOT_SO, 1), "an object that nobody can read is not ready");
@@ -84,8 +87,10 @@ async fn the_json_is_stable() {
                 "urgency": "Fine", "expires": "2027-01-02T06:00:00Z"},
             {"kind": "TrustDomain", "name": "prod", "ready": "True", "reason": "Valid", "urgency": "Fine",
                 "expires": "2126-10-31T00:00:00Z"},
+            {"kind": "SecretBinding", "namespace": "pay", "name": "env", "ready": "True", "reason": "Valid",
+                "urgency": "Fine"},
         ],
-        "summary": {"total": 2, "ready": 2, "notReady": 0, "unknown": 0, "nextExpiry": "2027-01-02T06:00:00Z"},
+        "summary": {"total": 3, "ready": 3, "notReady": 0, "unknown": 0, "nextExpiry": "2027-01-02T06:00:00Z"},
         "notShown": [{"kind": "VaultConnection", "missingRight": "list vaultconnections.countersign.dev",
             "message": "you lack the right to list vaultconnections.countersign.dev"}],
     });

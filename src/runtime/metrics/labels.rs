@@ -38,6 +38,10 @@ labels! {
         TrustDomain = "trust_domain",
         /// Issues and stores certificates.
         Identity = "identity",
+        /// Reads secrets and stores them.
+        Binding = "binding",
+        /// Writes who may talk to whom.
+        Network = "network",
     }
     /// One of our kinds.
     Kind {
@@ -47,6 +51,16 @@ labels! {
         TrustDomain = "TrustDomain",
         /// A ServiceAccount's certificate.
         ServiceIdentity = "ServiceIdentity",
+        /// Values of a server in a Secret.
+        SecretBinding = "SecretBinding",
+        /// Namespaces that are closed by default.
+        Segment = "Segment",
+        /// A server's consent.
+        AccessGrant = "AccessGrant",
+        /// A client's need.
+        AccessRequest = "AccessRequest",
+        /// A place outside the cluster.
+        ExternalService = "ExternalService",
     }
     /// How a reconcile ended, in the words of controller-runtime.
     ReconcileResult {
@@ -77,6 +91,18 @@ labels! {
         TrustDomains = "trustdomains",
         /// Identities.
         ServiceIdentities = "serviceidentities",
+        /// Bindings.
+        SecretBindings = "secretbindings",
+        /// Segments.
+        Segments = "segments",
+        /// Grants.
+        AccessGrants = "accessgrants",
+        /// Requests.
+        AccessRequests = "accessrequests",
+        /// External services.
+        ExternalServices = "externalservices",
+        /// Who may talk to whom.
+        NetworkPolicies = "networkpolicies",
         /// The definitions of our kinds, which are only read.
         CustomResources = "customresourcedefinitions",
     }
@@ -123,6 +149,8 @@ labels! {
         Pki = "pki",
         /// The server itself.
         Sys = "sys",
+        /// Secrets.
+        Kv = "kv",
     }
     /// What we ask of Vault.
     Operation {
@@ -140,6 +168,12 @@ labels! {
         Capabilities = "capabilities",
         /// Health and seal state.
         Health = "health",
+        /// What a mount is.
+        ReadMount = "read_mount",
+        /// Which versions a secret has.
+        ReadMetadata = "read_metadata",
+        /// The values of a secret.
+        ReadValues = "read_values",
     }
     /// A named readiness check.
     Check {

@@ -12,16 +12,6 @@ use prometheus_client::{encoding::EncodeLabelSet, metrics::gauge::Gauge, registr
 
 use super::{Kind, series::Series};
 
-/// Conditions that are always present and good while True; all others are bad while True.
-const POSITIVE: [ConditionType; 6] = [
-    ConditionType::Ready,
-    ConditionType::Accepted,
-    ConditionType::Issued,
-    ConditionType::Reachable,
-    ConditionType::Authenticated,
-    ConditionType::IssuerReachable,
-];
-
 /// An object as its status shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectSample<'a> {
@@ -190,7 +180,7 @@ impl Shown {
 }
 
 fn is_abnormal(condition: &Condition) -> bool {
-    let positive = POSITIVE.iter().any(|kind| format!("{kind:?}") == condition.type_);
+    let positive = ConditionType::named(&condition.type_).is_some_and(ConditionType::is_positive);
     if positive { condition.status != "True" } else { condition.status == "True" }
 }
 
@@ -199,7 +189,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_positive_conditions_are_those_of_the_api() {
-        assert!(POSITIVE.iter().all(|kind| kind.is_positive()));
+    fn a_condition_is_abnormal_by_what_the_api_calls_positive() {
+        let condition = |type_: &str, status: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: String::new(),
+            message: String::new(),
+            last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        for positive in ["Ready", "Synced", "Compiled", "Applied"] {
+            assert!(is_abnormal(&condition(positive, "False")) && !is_abnormal(&condition(positive, "True")));
+        }
+        assert!(is_abnormal(&condition("Stalled", "True")) && !is_abnormal(&condition("Stalled", "False")));
     }
 }

@@ -32,6 +32,8 @@ fn settings() -> Settings {
         token_audiences: ["vault".to_owned()].into(),
         lease: DEFAULT_LEASE.into(),
         timing: Timing::default(),
+        name_servers: std::collections::BTreeSet::new(),
+        node_blocks: countersign_core::network::snapshot::NodeBlocks::Auto,
         time_scale: 1,
         allow_loopback_connections: false,
     }

@@ -33,7 +33,7 @@ fn a_body_is_known_by_its_structure() {
         (" \n", Shape::Empty),
         (r#"{"data":{}}"#, Shape::Object),
         (r#" {"errors":["text"]}"#, Shape::Errors),
-        (r#"{"errors":[]}"#, Shape::Errors),
+        (r#"{"errors":[]}"#, Shape::Silent),
         (r#"{"errors":"text"}"#, Shape::Object),
         (r#"{"errors":null}"#, Shape::Object),
         (r#"{"data":{"certifi"#, Shape::Broken),
