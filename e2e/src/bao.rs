@@ -5,7 +5,7 @@ use http::Method;
 use reqwest::Certificate;
 use serde_json::{Value, json};
 
-use crate::{api::text, cluster::Cluster, env::OpenBao};
+use crate::{api::text, cluster::Cluster, env::OpenBao, manifests::with};
 
 /// PKI mount whose issuer is an intermediate.
 pub const MOUNT: &str = "pki_int";
@@ -89,6 +89,22 @@ impl Bao {
         Ok(keys.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
+    /// How many live tokens belong to accounts of `namespace`.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn logins_from(&self, namespace: &str) -> Result<usize> {
+        let mut found = 0;
+        for accessor in self.accessors().await? {
+            // One that ended since the list was made cannot be looked up, and is none.
+            let Ok(token) = self.write("auth/token/lookup-accessor", &json!({"accessor": accessor})).await else {
+                continue;
+            };
+            found += usize::from(token.pointer("/data/meta/service_account_namespace") == Some(&json!(namespace)));
+        }
+        Ok(found)
+    }
+
     /// Makes the PKI role `name` for names of the trust domain `domain`, with differences from the recommended one.
     ///
     /// # Errors
@@ -127,6 +143,18 @@ impl Bao {
         });
         self.write(&format!("auth/kubernetes/role/{login}"), &role).await.map(drop)
     }
+}
+
+/// A connection by which accounts of `namespaces` read what lies below the names of their namespaces.
+///
+/// # Errors
+/// When the cluster has no server.
+pub fn granting(cluster: &Cluster, name: &str, login: &str, namespaces: &[&str]) -> Result<Value> {
+    let grants = json!([{
+        "namespaces": {"names": namespaces}, "as": "ServiceAccount", "role": "tenant",
+        "paths": ["secret/{namespace}/**", "kv1/{namespace}/**"],
+    }]);
+    Ok(with(connection(cluster, name, login)?, "grants", grants))
 }
 
 /// The server's authority, PEM.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Where our kinds are listed.
-pub const KINDS: [&str; 3] = ["serviceidentities", "trustdomains", "vaultconnections"];
+pub const KINDS: [&str; 4] = ["secretbindings", "serviceidentities", "trustdomains", "vaultconnections"];
 
 /// The path of every object of a kind.
 pub fn all(kind: &str) -> String {
@@ -70,7 +70,7 @@ pub async fn canaries(cluster: &Cluster) -> Result<Canaries> {
             match std::str::from_utf8(&value) {
                 Ok(pem) if pem.contains("PRIVATE KEY") => canaries.add_key(&label, pem),
                 Ok(pem) if pem.contains("CERTIFICATE") => {}
-                _ if namespace == NAMESPACE => canaries.add(&format!("{label} {key}"), &value),
+                _ if namespace == NAMESPACE || is_bound(&secret) => canaries.add(&format!("{label} {key}"), &value),
                 _ => {}
             }
         }
@@ -83,6 +83,11 @@ pub async fn canaries(cluster: &Cluster) -> Result<Canaries> {
         }
     }
     Ok(canaries)
+}
+
+/// Whether the values of a Secret came from a server.
+fn is_bound(secret: &Value) -> bool {
+    text(secret, "/metadata/annotations/countersign.dev~1owner").starts_with("SecretBinding/")
 }
 
 /// What a search came to.

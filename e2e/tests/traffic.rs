@@ -16,19 +16,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
-    api::{path_of, text},
-    bao::{self, Bao},
+    api::text,
+    bao::Bao,
     cluster::{Cluster, unique},
-    conditions::{Expected, TRUTH, ready, reports},
-    manifests,
-    operator::{self, NAMESPACE},
-    shop::uses,
+    conditions::{Expected, ready, reports},
+    operator,
+    shop::{self, uses},
     wait::{throughout, until},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const ORDER: &str = "/apis/countersign.dev/v1alpha1/namespaces/shop/serviceidentities/order";
 const PAYMENT: &str = "/apis/countersign.dev/v1alpha1/namespaces/payments/serviceidentities/payment";
+const DATABASE: &str = "/apis/countersign.dev/v1alpha1/namespaces/payments/secretbindings/database";
 const CONNECTION: &str = "/apis/countersign.dev/v1alpha1/vaultconnections/main";
 const REQUESTED: &str = "countersign.dev/requested-at";
 /// How long the operator and the kubelet may take for what is no more than work.
@@ -38,7 +38,7 @@ const SLOW: Duration = Duration::from_secs(90);
 async fn no_call_fails_while_certificates_are_renewed_and_openbao_is_sealed() -> Result<()> {
     let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
     operator::installed(&cluster).await?;
-    open_shop(&cluster).await?;
+    shop::open(&cluster).await?;
     let log = uses(&cluster, "shop", &serial(&cluster, ORDER).await?, &serial(&cluster, PAYMENT).await?, SLOW).await?;
     // Calls before the server was there do not count; nothing after this may fail.
     let failed = log.total("failedTotal")?;
@@ -55,36 +55,11 @@ async fn no_call_fails_while_certificates_are_renewed_and_openbao_is_sealed() ->
     outage?;
     reports(&cluster.api, CONNECTION, &ready(), SLOW).await?;
     let renewed = handled(&cluster, ORDER, SLOW).await?;
+    handled(&cluster, DATABASE, SLOW).await?;
     ensure!(text(&renewed, "/status/serial") != client, "the request made during the outage was dropped");
     let log = uses(&cluster, "shop", text(&renewed, "/status/serial"), &server, refresh(&cluster)).await?;
     ensure!(log.total("failedTotal")? == failed, "calls failed: {:?}", log.events("failed"));
     println!("{} calls, {} certificate changes, no failure", log.total("okTotal")?, log.events("serial").len());
-    Ok(())
-}
-
-/// The trust domain `prod` as in the examples, with this cluster's OpenBao; then both services.
-async fn open_shop(cluster: &Cluster) -> Result<()> {
-    let ca = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": NAMESPACE, "name": "bao-ca"},
-        "data": {"ca.crt": bao::authority(cluster)?},
-    });
-    cluster.api.apply(&ca).await?;
-    for mut object in manifests::read("examples/trust-domain-vault.yaml")? {
-        if text(&object, "/kind") == "VaultConnection" {
-            object["spec"]["address"] = bao::address_by_name(cluster)?.into();
-        }
-        cluster.api.apply(&object).await?;
-        reports(&cluster.api, &path_of(&object)?, &ready(), TRUTH).await?;
-    }
-    for file in ["00-namespaces", "identities", "payment", "order"] {
-        for object in manifests::read(&format!("examples/shop/manifests/{file}.yaml"))? {
-            cluster.api.apply(&object).await?;
-        }
-    }
-    for (namespace, name) in [("payments", "payment"), ("shop", "order")] {
-        let deployment = format!("deployment/{name}");
-        cluster.kubectl(&["-n", namespace, "rollout", "status", &deployment, "--timeout=90s"]).await?;
-    }
     Ok(())
 }
 
@@ -94,11 +69,14 @@ async fn outage(cluster: &Cluster, client: &str, server: &str) -> Result<()> {
     reports(&cluster.api, CONNECTION, &sealed, SLOW).await?;
     let before = stored(cluster).await?;
     cluster.api.annotate(ORDER, REQUESTED, &unique()).await?;
+    cluster.api.annotate(DATABASE, REQUESTED, &unique()).await?;
+    let unsynced = Expected::status("Synced", "False").because("VaultSealed");
+    reports(&cluster.api, DATABASE, &unsynced, SLOW).await?;
     throughout("Secrets stay and identities are ready while OpenBao is sealed", Duration::from_secs(10), async || {
         if stored(cluster).await? != before {
             return Ok(Err("a Secret changed".to_owned()));
         }
-        for path in [ORDER, PAYMENT] {
+        for path in [ORDER, PAYMENT, DATABASE] {
             if let Err(why) = ready().look(&cluster.api.get(path).await?) {
                 return Ok(Err(why));
             }
@@ -111,8 +89,8 @@ async fn outage(cluster: &Cluster, client: &str, server: &str) -> Result<()> {
 
 async fn stored(cluster: &Cluster) -> Result<Vec<Value>> {
     let mut stored = Vec::new();
-    for path in ["/api/v1/namespaces/shop/secrets/order-tls", "/api/v1/namespaces/payments/secrets/payment-tls"] {
-        stored.push(cluster.api.get(path).await?);
+    for (namespace, name) in [("shop", "order-tls"), ("payments", "payment-tls"), ("payments", "payment-database")] {
+        stored.push(cluster.api.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?);
     }
     Ok(stored)
 }

@@ -80,7 +80,7 @@ async fn nothing_said_holds_a_secret() -> Result<()> {
     let search = outputs::search(&cluster).await?;
     let bytes =
         |place: &str| search.places.iter().filter(|(name, _)| name.starts_with(place)).map(|(_, bytes)| bytes).sum();
-    for must in ["logs", "metrics", "serviceidentities", "trustdomains", "/apis/events"] {
+    for must in ["logs", "metrics", "secretbindings", "serviceidentities", "trustdomains", "/apis/events"] {
         let bytes: usize = bytes(must);
         ensure!(bytes > 100, "there is nothing in {must} to search");
     }

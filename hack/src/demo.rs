@@ -6,6 +6,7 @@
 
 mod build;
 mod calls;
+mod close;
 mod facts;
 mod install;
 mod interrupt;
@@ -121,7 +122,7 @@ fn play(
     stage.interrupt.check()?;
     install::operator(&stage, &run)?;
     install::trust(&stage, &server)?;
-    install::shop(&stage)?;
+    install::shop(&stage, &server)?;
     prove::all(&stage, &server)
 }
 
@@ -132,6 +133,7 @@ fn look_around(env: &Env, operator: &Path, site: &Site) {
     println!("  alias kubectl={}", env.programs.kubectl.display());
     println!("  kubectl get countersign --all-namespaces");
     println!("  kubectl -n shop logs deployment/order --follow");
+    println!("  {} explain secretbinding/database -n payments --kubeconfig {kubeconfig}", operator.display());
     println!("  kubectl -n shop annotate serviceidentity order countersign.dev/requested-at=\"$(date)\" --overwrite");
     println!("  {} explain VaultSealed", operator.display());
     match site {

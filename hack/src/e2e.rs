@@ -20,7 +20,7 @@ use crate::process::{capture, find};
 use crate::stage::{Counts, FEATURES, INDEX, counted};
 
 /// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
-const NODE_TARGETS: [&str; 4] = ["lifecycle", "operator", "traffic", "whole_run"];
+const NODE_TARGETS: [&str; 5] = ["lifecycle", "operator", "traffic", "walls", "whole_run"];
 
 /// What judges certificates in the end-to-end tests, with the Debian package of each.
 const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];
@@ -77,6 +77,8 @@ pub fn crash(cache: &Cache, place: Place, plan: Option<&str>) -> Result<Counts> 
         let mut plans = cargo(&["test", "--workspace", "--features", &features(), "--test", "crash"]);
         plans.args(["--", "--nocapture"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
         plans.env("COUNTERSIGN_BINARY", operator.binary);
+        // What went wrong is said in words, and last; a stack would push it out of sight.
+        plans.env("RUST_BACKTRACE", "0");
         plans.envs(plan.map(|plan| ("COUNTERSIGN_PLAN", plan)));
         counted("crash plans", &mut plans)
     });

@@ -103,7 +103,8 @@ impl Recorder {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.push(version);
     }
 
-    /// The versions that belong to a plan.
+    /// The versions that belong to a plan, in the order in which the server stored them: watches of several kinds
+    /// are not ordered among each other, and a deletion may be heard of before the one that it follows from.
     ///
     /// # Errors
     /// When a watch broke, so that the history has a gap.
@@ -112,7 +113,10 @@ impl Recorder {
         if let Some(gap) = &seen.gap {
             anyhow::bail!("the history has a gap: {gap}");
         }
-        Ok(seen.versions.iter().filter(|version| belongs(version, subject)).cloned().collect())
+        let mut versions: Vec<Version> =
+            seen.versions.iter().filter(|version| belongs(version, subject)).cloned().collect();
+        versions.sort_by_key(|version| version.text("/metadata/resourceVersion").parse::<u64>().unwrap_or_default());
+        Ok(versions)
     }
 
     /// When the last version of a plan's objects was seen.

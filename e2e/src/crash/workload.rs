@@ -200,6 +200,12 @@ pub fn is_ready(versions: &[Version], kind: &str) -> bool {
     })
 }
 
+/// Whether the last version of the only object of a kind says that something is still being done, or tried again.
+fn is_working(versions: &[Version], kind: &str) -> bool {
+    let last = versions.iter().rfind(|version| version.kind == kind);
+    last.is_some_and(|version| version.condition("Reconciling") == "True")
+}
+
 /// Serial of the certificate that is stored, if any.
 pub fn stored(versions: &[Version], subject: &Subject) -> Option<String> {
     let secret = versions.iter().rfind(|version| version.is("Secret", &subject.secret))?;
@@ -212,12 +218,13 @@ pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, befo
     let stored = stored(versions, subject);
     let identity = versions.iter().rfind(|version| version.kind == "ServiceIdentity");
     let gone = identity.is_some_and(|version| version.change == Change::Deleted);
+    // A connection that broke is asked less and less often, so what depends on it is told last that it is back.
+    let rests = |kind: &str| is_ready(versions, kind) && !is_working(versions, kind);
+    let back = subject.scope.connection.is_none() || rests("VaultConnection") && rests("TrustDomain");
     match workload {
-        Workload::Issue | Workload::IssueVault => stored.is_some() && is_ready(versions, "ServiceIdentity"),
+        Workload::Issue | Workload::IssueVault => stored.is_some() && is_ready(versions, "ServiceIdentity") && back,
         Workload::Renew | Workload::RenewVault | Workload::Outage => {
             let handled = identity.map(|version| version.text("/status/lastHandledRequest"));
-            // After an outage the server is asked less and less often, so its status comes last.
-            let back = subject.scope.connection.is_none() || is_ready(versions, "VaultConnection");
             stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST) && back
         }
         Workload::Delete | Workload::Vanish => gone && stored.is_none(),

@@ -6,10 +6,12 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 pub const USAGE: &str = "\
 usage:
   shop payment --client-id SPIFFE-ID... [--listen 0.0.0.0:8443] [--health 0.0.0.0:8080] [--certs /certs]
+               [--database DIRECTORY]
   shop order   --server HOST:PORT [--server-id SPIFFE-ID] [--every 20ms] [--health 0.0.0.0:8080] [--certs /certs]
   shop probe   --server HOST:PORT [--certs /certs]
 
-payment  serves HTTPS to clients whose certificate carries one of the SPIFFE ids
+payment  serves HTTPS to clients whose certificate carries one of the SPIFFE ids; with --database it follows the files
+         username, password and revision, and says with each answer which of them it uses
 order    calls the server again and again, a new connection each time
 probe    calls once without a certificate; exits 0 if refused, 1 if accepted, 2 if there was no verdict";
 
@@ -35,6 +37,8 @@ pub struct PaymentArgs {
     pub certs: PathBuf,
     /// SPIFFE ids that may call; at least one.
     pub client_ids: Vec<String>,
+    /// Directory of the database login.
+    pub database: Option<PathBuf>,
 }
 
 /// Arguments of `shop order`.
@@ -88,6 +92,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String>
             health: flags.address("--health", "0.0.0.0:8080")?,
             certs,
             client_ids: flags.many("--client-id").ok_or("--client-id is needed")?,
+            database: flags.one("--database")?.map(PathBuf::from),
         }),
         "order" => Command::Order(OrderArgs {
             server: flags.target()?,
@@ -167,12 +172,13 @@ mod tests {
     #[test]
     fn commands() {
         check(
-            "payment --listen 127.0.0.1:1 --health 127.0.0.1:2 --certs /c --client-id spiffe://a/b --client-id spiffe://a/c",
+            "payment --listen 127.0.0.1:1 --health 127.0.0.1:2 --certs /c --database /d --client-id spiffe://a/b --client-id spiffe://a/c",
             Ok(Command::Payment(PaymentArgs {
                 listen: ([127, 0, 0, 1], 1).into(),
                 health: ([127, 0, 0, 1], 2).into(),
                 certs: "/c".into(),
                 client_ids: vec!["spiffe://a/b".to_owned(), "spiffe://a/c".to_owned()],
+                database: Some("/d".into()),
             })),
         );
         check(

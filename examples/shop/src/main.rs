@@ -8,6 +8,7 @@
 
 mod args;
 mod client;
+mod database;
 mod http;
 mod reload;
 mod server;
@@ -16,7 +17,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ use tokio::{
 };
 
 use args::{Command, OrderArgs, PaymentArgs};
-use reload::Mount;
+use database::Login;
+use reload::{Loaded as _, Mount};
 
 /// The command line was not understood (`EX_USAGE`; 1 and 2 have a meaning for `probe`).
 const USAGE_ERROR: u8 = 64;
@@ -62,7 +64,7 @@ async fn main() -> ExitCode {
 /// Runs the server until SIGTERM.
 async fn payment(args: PaymentArgs) -> Result<()> {
     let mount = Mount::new(args.certs);
-    let build = move |pem: &tls::Pem| tls::server(pem, &args.client_ids);
+    let build = move |files| tls::server(&tls::Pem::of(files)?, &args.client_ids);
     let (stamp, first) = mount.load(&build)?;
     say(&json!({"event": "listening", "address": args.listen.to_string(), "serial": first.serial}));
     let (reloaded, current) = watch::channel(Arc::new(first));
@@ -70,17 +72,40 @@ async fn payment(args: PaymentArgs) -> Result<()> {
     let https = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let plain = TcpListener::bind(args.health).await.with_context(|| format!("cannot listen on {}", args.health))?;
     let stopped = terminated()?;
+    let (database, follow_database) = database(args.database)?;
     tokio::select! {
-        () = server::serve(https, current, &say, stopped) => Ok(()),
+        () = server::serve(https, current, database, &say, stopped) => Ok(()),
         () = reload::follow(&mount, stamp, &build, &reloaded, &say) => Ok(()),
+        () = follow_database => Ok(()),
         () = http::serve_health(plain, health) => Ok(()),
     }
+}
+
+/// The database login, and what keeps it current; without a directory there is none, and nothing to follow.
+fn database(directory: Option<PathBuf>) -> Result<(Option<watch::Receiver<Arc<Login>>>, impl Future<Output = ()>)> {
+    let loaded = match directory {
+        None => None,
+        Some(directory) => {
+            let mount = Mount::of(directory, &database::FILES);
+            let (stamp, first) = mount.load(&Login::of)?;
+            say(&first.state().into());
+            Some((mount, stamp, watch::channel(Arc::new(first))))
+        }
+    };
+    let current = loaded.as_ref().map(|(_, _, (_, current))| current.clone());
+    Ok((current, async move {
+        match loaded {
+            Some((mount, stamp, (sender, _))) => reload::follow(&mount, stamp, &Login::of, &sender, &say).await,
+            None => std::future::pending().await,
+        }
+    }))
 }
 
 /// Calls the server until SIGTERM.
 async fn order(args: OrderArgs) -> Result<()> {
     let mount = Mount::new(args.certs);
-    let (stamp, first) = mount.load(&tls::client)?;
+    let build = |files| tls::client(&tls::Pem::of(files)?);
+    let (stamp, first) = mount.load(&build)?;
     say(&json!({"event": "calling", "server": args.server.to_string(), "serial": first.serial}));
     let (reloaded, current) = watch::channel(Arc::new(first));
     let (healthy, health) = watch::channel(false);
@@ -89,7 +114,7 @@ async fn order(args: OrderArgs) -> Result<()> {
     let caller = client::Caller { server: args.server, server_id: args.server_id, every: args.every };
     tokio::select! {
         () = client::run(&caller, current, &healthy, &say) => Ok(()),
-        () = reload::follow(&mount, stamp, &tls::client, &reloaded, &say) => Ok(()),
+        () = reload::follow(&mount, stamp, &build, &reloaded, &say) => Ok(()),
         () = http::serve_health(plain, health) => Ok(()),
         () = stopped => Ok(()),
     }

@@ -15,7 +15,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    database::Login,
     http,
+    reload::Loaded as _,
     tls::{self, Endpoint},
 };
 
@@ -31,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub async fn serve(
     listener: TcpListener,
     current: watch::Receiver<Arc<Endpoint<ServerConfig>>>,
+    database: Option<watch::Receiver<Arc<Login>>>,
     say: &impl Fn(&Value),
     stopped: impl Future<Output = ()>,
 ) {
@@ -42,7 +45,8 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let endpoint = Arc::clone(&current.borrow());
-                    calls.spawn(timeout(CALL_DEADLINE, answer(stream, endpoint)));
+                    let login = database.as_ref().map(|login| Arc::clone(&login.borrow()));
+                    calls.spawn(timeout(CALL_DEADLINE, answer(stream, endpoint, login)));
                 }
                 Err(_) => sleep(http::ACCEPT_PAUSE).await,
             },
@@ -59,7 +63,7 @@ pub async fn serve(
     let _ = timeout(DRAIN, async { while calls.join_next().await.is_some() {} }).await;
 }
 
-async fn answer(stream: TcpStream, endpoint: Arc<Endpoint<ServerConfig>>) -> Result<()> {
+async fn answer(stream: TcpStream, endpoint: Arc<Endpoint<ServerConfig>>, login: Option<Arc<Login>>) -> Result<()> {
     stream.set_nodelay(true).context("accept")?;
     let acceptor = TlsAcceptor::from(Arc::clone(&endpoint.config));
     let mut stream = match acceptor.accept(stream).into_fallible().await {
@@ -71,8 +75,13 @@ async fn answer(stream: TcpStream, endpoint: Arc<Endpoint<ServerConfig>>) -> Res
     };
     let client = tls::peer(stream.get_ref().1.peer_certificates())?;
     let (method, path) = http::read_request(&mut stream).await?;
+    let paid = || {
+        let body = json!({"paid": true, "client": client.spiffe_id, "clientSerial": client.serial});
+        let members = body.as_object().cloned().into_iter().flatten();
+        members.chain(login.iter().flat_map(|login| login.state())).collect::<Value>()
+    };
     let (status, body) = match (method.as_str(), path.as_str()) {
-        ("GET", "/") => ("200 OK", json!({"paid": true, "client": client.spiffe_id, "clientSerial": client.serial})),
+        ("GET", "/") => ("200 OK", paid()),
         _ => ("404 Not Found", json!({"error": "only GET / is known"})),
     };
     http::write_answer(&mut stream, status, &body).await

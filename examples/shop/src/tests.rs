@@ -14,13 +14,14 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, SerialNumber};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{
     args::Target,
     client::{self, Caller, Verdict},
-    reload::{self, Mount},
+    database::{self, Login},
+    reload::{self, Loaded as _, Mount},
     server, tls,
 };
 
@@ -66,23 +67,31 @@ struct Secret {
 
 impl Secret {
     fn mounted(signed: &Signed, roots: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("shop-test-{}-{number}", std::process::id()));
-        fs::create_dir(&directory).unwrap();
-        let mut secret = Self { directory, swaps: 0 };
+        let mut secret = Self::empty();
         secret.swap(&signed.certificate, &signed.key, roots);
         secret
     }
 
-    /// What the kubelet does: write a new directory, move the link over, remove the old directory.
+    fn empty() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("shop-test-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        Self { directory, swaps: 0 }
+    }
+
     fn swap(&mut self, certificate: &str, key: &str, roots: &str) {
+        self.put(&[("tls.crt", certificate), ("tls.key", key), ("ca.crt", roots)]);
+    }
+
+    /// What the kubelet does: write a new directory, move the link over, remove the old directory.
+    fn put(&mut self, files: &[(&str, &str)]) {
         let old = self.directory.join(format!("..{}", self.swaps));
         self.swaps += 1;
         let name = format!("..{}", self.swaps);
         let new = self.directory.join(&name);
         fs::create_dir(&new).unwrap();
-        for (file, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", roots)] {
+        for (file, text) in files {
             fs::write(new.join(file), text).unwrap();
             if self.swaps == 1 {
                 symlink(Path::new("..data").join(file), self.directory.join(file)).unwrap();
@@ -143,20 +152,21 @@ async fn shop<T>(
     let (listener, target) = listener().await;
     let (served, called) = (Lines::default(), Lines::default());
     let ids = [ORDER.to_owned()];
-    let build = |pem: &tls::Pem| tls::server(pem, &ids);
+    let build = |files| tls::server(&tls::Pem::of(files)?, &ids);
+    let build_client = |files| tls::client(&tls::Pem::of(files)?);
     let (server_stamp, first) = server_mount.load(&build).unwrap();
     let (server_sender, server_current) = watch::channel(Arc::new(first));
-    let (client_stamp, first) = client_mount.load(&tls::client).unwrap();
+    let (client_stamp, first) = client_mount.load(&build_client).unwrap();
     let (client_sender, client_current) = watch::channel(Arc::new(first));
     let (healthy, _) = watch::channel(false);
     let order =
         Caller { server: target.clone(), server_id: server_id.map(str::to_owned), every: Duration::from_millis(20) };
     let (say_server, say_client) = (|line: &Value| served.push(line), |line: &Value| called.push(line));
     tokio::select! {
-        () = server::serve(listener, server_current, &say_server, std::future::pending()) => unreachable!(),
+        () = server::serve(listener, server_current, None, &say_server, std::future::pending()) => unreachable!(),
         () = reload::follow(server_mount, server_stamp, &build, &server_sender, &say_server) => unreachable!(),
         () = client::run(&order, client_current, &healthy, &say_client) => unreachable!(),
-        () = reload::follow(client_mount, client_stamp, &tls::client, &client_sender, &say_client) => unreachable!(),
+        () = reload::follow(client_mount, client_stamp, &build_client, &client_sender, &say_client) => unreachable!(),
         result = scenario(&target, &served, &called) => result,
     }
 }
@@ -210,8 +220,9 @@ async fn a_server_that_accepts_anyone_fails_the_probe() {
 }
 
 /// The mistake that the probe is there to find: a server that does not ask for certificates.
-fn open_to_all(pem: &tls::Pem) -> anyhow::Result<tls::Endpoint<rustls::ServerConfig>> {
+fn open_to_all(files: reload::Files) -> anyhow::Result<tls::Endpoint<rustls::ServerConfig>> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let pem = tls::Pem::of(files)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -353,4 +364,30 @@ async fn ask(address: SocketAddr, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+#[tokio::test]
+async fn a_new_database_login_is_taken_up_and_an_empty_one_is_not() {
+    let mut secret = Secret::empty();
+    secret.put(&[("username", "shop"), ("password", "canary-1"), ("revision", "1")]);
+    let mount = Mount::of(secret.directory.clone(), &database::FILES);
+    let (stamp, first) = mount.load(&Login::of).unwrap();
+    assert_eq!(Value::from(first.state()), json!({"database": {"username": "shop", "revision": "1"}}));
+    let (sender, current) = watch::channel(Arc::new(first));
+    let lines = Lines::default();
+    let say = |line: &Value| lines.push(line);
+    let scenario = async {
+        secret.put(&[("username", "shop"), ("password", "canary-2"), ("revision", "2")]);
+        lines.until("reloaded", |lines| lines.len() == 1).await;
+        assert_eq!(current.borrow().revision, "2");
+        secret.put(&[("username", "shop"), ("password", ""), ("revision", "3")]);
+        lines.until("kept", |lines| lines.len() == 1).await;
+        assert_eq!(current.borrow().revision, "2");
+    };
+    tokio::select! {
+        () = reload::follow(&mount, stamp, &Login::of, &sender, &say) => unreachable!(),
+        () = scenario => {}
+    }
+    let printed = format!("{:?}", lines.0.borrow());
+    assert!(!printed.contains("canary"), "{printed}");
 }

@@ -18,7 +18,10 @@ use rustls::{
     },
     version::TLS13,
 };
+use serde_json::{Map, Value};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+
+use crate::reload::{Files, Loaded};
 
 /// The three files of one snapshot. No `Debug`: one of them is a private key.
 pub struct Pem {
@@ -30,12 +33,25 @@ pub struct Pem {
     pub roots: Vec<u8>,
 }
 
+impl Pem {
+    /// The three files out of a snapshot.
+    pub fn of(mut files: Files) -> Result<Self> {
+        Ok(Self { chain: files.take("tls.crt")?, key: files.take("tls.key")?, roots: files.take("ca.crt")? })
+    }
+}
+
 /// One side's configuration, with the serial of the certificate it presents.
 pub struct Endpoint<C> {
     /// Ready for use by any number of connections.
     pub config: Arc<C>,
     /// Hex, as [`Leaf::serial`].
     pub serial: String,
+}
+
+impl<C> Loaded for Endpoint<C> {
+    fn state(&self) -> Map<String, Value> {
+        Map::from_iter([("serial".to_owned(), self.serial.as_str().into())])
+    }
 }
 
 /// The server's side: it demands a client certificate that chains to `ca.crt` and carries one of `client_ids`.

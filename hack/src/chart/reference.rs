@@ -64,6 +64,7 @@ fn bound(holder: Holder) -> &'static str {
         Holder::Operator => "Bound to the operator's ServiceAccount.",
         Holder::Check => "Bound to the ServiceAccount `countersign-check` with `tests.enabled`.",
         Holder::Viewers => "Part of the built-in role `view` with `rbac.aggregateView`.",
+        Holder::Egress => "Bound by nobody but you; never part of a built-in role.",
         Holder::Teams => "Part of the built-in role `edit` with `rbac.aggregateEdit`.",
     }
 }

@@ -19,7 +19,7 @@ pub fn roles() -> Result<String> {
         let documents = role_documents(&role)?;
         match role.holder {
             Holder::Check => text.push_str(&when("$.Values.tests.enabled", &documents)),
-            Holder::Operator | Holder::Viewers | Holder::Teams => text.push_str(&documents),
+            Holder::Operator | Holder::Viewers | Holder::Teams | Holder::Egress => text.push_str(&documents),
         }
     }
     text.push_str("{{- end }}\n");
@@ -106,7 +106,7 @@ fn account(holder: Holder) -> Option<&'static str> {
     match holder {
         Holder::Operator => Some(SERVICE_ACCOUNT),
         Holder::Check => Some("countersign-check"),
-        Holder::Viewers | Holder::Teams => None,
+        Holder::Viewers | Holder::Teams | Holder::Egress => None,
     }
 }
 
@@ -123,7 +123,7 @@ fn aggregation(holder: Holder) -> &'static str {
             "    rbac.authorization.k8s.io/aggregate-to-edit: \"true\"\n",
             "    {{- end }}\n"
         ),
-        Holder::Operator | Holder::Check => "",
+        Holder::Operator | Holder::Check | Holder::Egress => "",
     }
 }
 

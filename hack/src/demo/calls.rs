@@ -41,6 +41,11 @@ impl Second {
     pub fn answered_since(&self, earlier: &Self) -> u64 {
         self.ok_total.saturating_sub(earlier.ok_total)
     }
+
+    /// Calls that failed since `earlier`; 0 if the program started again.
+    pub fn failed_since(&self, earlier: &Self) -> u64 {
+        self.failed_total.saturating_sub(earlier.failed_total)
+    }
 }
 
 /// The last whole second of a log.

@@ -57,6 +57,13 @@ pub fn pods(list: &Value) -> Vec<Pod> {
     pods
 }
 
+/// The database login that payment says it uses: the last one in its log.
+pub fn revision(log: &str) -> Option<String> {
+    let mut lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = |line: Value| line.pointer("/database/revision").and_then(Value::as_str).map(str::to_owned);
+    lines.find_map(said)
+}
+
 /// The beginning of a serial number: enough to tell two apart.
 pub fn short(serial: &str) -> &str {
     serial.get(..8).unwrap_or(serial)
@@ -105,6 +112,13 @@ mod tests {
         assert_eq!(pods(&list("a", 0)), pods(&list("a", 0)));
         assert_ne!(pods(&list("a", 0)), pods(&list("a", 1)));
         assert_ne!(pods(&list("a", 0)), pods(&list("b", 0)));
+    }
+
+    #[test]
+    fn the_last_revision_in_the_log_is_the_one_in_use() {
+        let log = "{\"database\":{\"revision\":\"1\"}}\nnoise\n{\"database\":{\"revision\":\"2\"},\"event\":\"reloaded\"}\n{\"event\":\"x\"}\n";
+        assert_eq!(revision(log).as_deref(), Some("2"));
+        assert_eq!(revision("nothing"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{Goal, OPERATOR, Stage};
 use crate::cache::repository;
@@ -24,7 +24,7 @@ pub fn openbao(stage: &Stage, run: &Run) -> Result<Server> {
     server.start()?;
     server.unseal()?;
     server.setup(&stage.kubectl)?;
-    stage.say("openbao", &format!("{}: TLS, a PKI mount, login by ServiceAccount", server.url()));
+    stage.say("openbao", &format!("{}: TLS, a PKI mount, a KV mount, login by ServiceAccount", server.url()));
     Ok(server)
 }
 
@@ -83,10 +83,19 @@ pub fn trust(stage: &Stage, server: &Server) -> Result<()> {
 }
 
 /// The two services: first the server, so that the client's first call is answered.
-pub fn shop(stage: &Stage) -> Result<()> {
-    for file in ["00-namespaces.yaml", "identities.yaml", "payment.yaml"] {
+pub fn shop(stage: &Stage, server: &Server) -> Result<()> {
+    server.put_secret("payments/database", &database_login(1))?;
+    for file in ["00-namespaces.yaml", "identities.yaml", "secrets.yaml", "payment.yaml"] {
         stage.kubectl.apply(&example(&format!("shop/manifests/{file}"))?)?;
     }
+    let goal = Goal {
+        what: "payment has its database login, in its Secret payment-database",
+        area: "secret",
+        describe: &["-n", "payments", "secretbinding", "database"],
+        advice: "the reason above is explained in docs/reference/conditions-and-reasons.md",
+        within: Duration::from_secs(60),
+    };
+    stage.wait_for_condition(&goal, "Ready")?;
     issued(stage, &["-n", "payments", "serviceidentity", "payment"])?;
     issued(stage, &["-n", "shop", "serviceidentity", "order"])?;
     started(stage, &["-n", "payments", "deployment", "payment"], "payment serves HTTPS with its certificate")?;
@@ -94,14 +103,32 @@ pub fn shop(stage: &Stage) -> Result<()> {
     started(stage, &["-n", "shop", "deployment", "order"], "order calls payment every 20 ms, each time anew")
 }
 
+/// The database login of payment that OpenBao holds as `revision`.
+pub fn database_login(revision: u32) -> Value {
+    json!({"username": "payment", "password": format!("only for this demo, number {revision}"), "revision": revision.to_string()})
+}
+
+/// Every kind of ours.
+const KINDS: [&str; 8] = [
+    "secretbindings",
+    "serviceidentities",
+    "trustdomains",
+    "vaultconnections",
+    "segments",
+    "accessgrants",
+    "accessrequests",
+    "externalservices",
+];
+
 /// Removes what the demo made from a cluster that stays.
 pub fn remove(env: &Env, run: &Run) -> Result<()> {
     let kubectl = Kubectl::new(env.programs.kubectl.clone(), env.kubeconfig.clone(), run.dir());
     let delete = |what: &[&str]| kubectl.text(&[&["delete", "--ignore-not-found"], what].concat());
     let ours = kubectl.succeeds(&["get", "crd", "serviceidentities.countersign.dev"]);
     if ours {
-        // Identities first, while the operator is there to let them go.
-        for kind in ["serviceidentities", "trustdomains", "vaultconnections"] {
+        // Bindings and identities first, while the operator is there to let them go.
+        delete(&["segments", "--all", "--timeout=120s"])?;
+        for kind in ["secretbindings", "serviceidentities", "trustdomains", "vaultconnections"] {
             delete(&[kind, "--all", "--all-namespaces", "--wait=false"])?;
         }
     }
@@ -111,7 +138,7 @@ pub fn remove(env: &Env, run: &Run) -> Result<()> {
         capture(helm(env, run).args(["uninstall", "countersign", "--namespace", OPERATOR, "--wait"]))?;
     }
     if ours {
-        for kind in ["serviceidentities", "trustdomains", "vaultconnections"] {
+        for kind in KINDS {
             let crd = format!("{kind}.countersign.dev");
             // The guard of the definitions may outlive its release for a moment, and this is meant.
             kubectl.text(&["annotate", "crd", &crd, "countersign.dev/allow-deletion=true", "--overwrite"])?;
@@ -147,7 +174,8 @@ fn started(stage: &Stage, name: &[&str], what: &str) -> Result<()> {
     stage.wait_for_condition(&goal, "Available")
 }
 
-fn example(file: &str) -> Result<String> {
+/// A file of the examples.
+pub fn example(file: &str) -> Result<String> {
     files::read(repository().join("examples").join(file))
 }
 

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use data_encoding::BASE64;
+
 use super::calls::Window;
 use super::facts::{Certificate, Pod};
 
@@ -54,6 +56,18 @@ pub fn refused(line: &str) -> Result<String, String> {
     if text("verdict") == "refused" { Ok(text("detail")) } else { Err(text("detail")) }
 }
 
+/// A door that answered is silent now: nothing comes back, not even that it is closed.
+pub fn silenced(before: &str, after: &str) -> Result<String, String> {
+    let is_silent = |detail: &str| detail.contains("no answer in time");
+    if before.is_empty() || is_silent(before) {
+        return Err("nobody answered before it was closed either".to_owned());
+    }
+    if !is_silent(after) {
+        return Err(format!("it was answered: {after}"));
+    }
+    Ok("answered before, silence since".to_owned())
+}
+
 /// Every certificate is another one and its owner is ready.
 pub fn changed(changes: &[Change]) -> Result<String, String> {
     for Change { name, before, after } in changes {
@@ -89,6 +103,17 @@ pub fn kept<T: PartialEq>(before: &[T], after: &[T], owners: &[Certificate]) -> 
     Ok(format!("{} byte-equal, {} Ready", count(before.len(), "Secret"), count(owners.len(), "identity")))
 }
 
+/// A Secret's data is these texts and nothing else.
+pub fn holds(data: &serde_json::Value, texts: &serde_json::Value) -> Result<String, String> {
+    let encoded = |text: &serde_json::Value| BASE64.encode(text.as_str().unwrap_or_default().as_bytes());
+    let wanted: serde_json::Map<String, serde_json::Value> =
+        texts.as_object().into_iter().flatten().map(|(key, text)| (key.clone(), encoded(text).into())).collect();
+    if wanted.is_empty() || data.as_object() != Some(&wanted) {
+        return Err("the Secret does not hold what OpenBao holds".to_owned());
+    }
+    Ok(format!("{} equal to OpenBao's", count(wanted.len(), "key")))
+}
+
 /// All of it, or the first that does not hold.
 pub fn all(parts: impl IntoIterator<Item = Result<String, String>>) -> Result<String, String> {
     Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.join("; "))
@@ -112,7 +137,9 @@ pub fn table(proofs: &[Proof], seconds: u64) -> String {
 }
 
 fn count(number: usize, noun: &str) -> String {
-    match (number, noun.strip_suffix('y')) {
+    // A day has days, an identity identities.
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
+    match (number, stem) {
         (1, _) => format!("1 {noun}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
         (_, None) => format!("{number} {noun}s"),
@@ -128,6 +155,13 @@ mod tests {
 
     fn certificate(serial: &str, ready: bool) -> Certificate {
         Certificate { ready, serial: serial.to_owned(), handled: String::new() }
+    }
+
+    #[test]
+    fn a_door_is_silenced_only_if_it_answered_before() {
+        let (open, silent) = ("handshake: alert", "connect: no answer in time");
+        assert!(silenced(open, silent).is_ok());
+        assert!(silenced(open, open).is_err() && silenced(silent, silent).is_err() && silenced("", silent).is_err());
     }
 
     #[test]
@@ -176,6 +210,16 @@ mod tests {
         assert!(kept(std::slice::from_ref(&one), &[], &ready).is_err());
         assert!(kept::<u8>(&[], &[], &ready).is_err(), "nothing was compared");
         assert!(kept(&[1], &[1], &[certificate("a", false)]).is_err());
+    }
+
+    #[test]
+    fn a_secret_holds_the_texts_and_nothing_else() {
+        let texts = json!({"a": "x"});
+        assert_eq!(holds(&json!({"a": "eA=="}), &texts), Ok("1 key equal to OpenBao's".to_owned()));
+        for bad in [json!({}), json!({"a": "eQ=="}), json!({"a": "eA==", "b": "eA=="}), json!(null)] {
+            assert!(holds(&bad, &texts).is_err(), "{bad}");
+        }
+        assert!(holds(&json!({}), &json!({})).is_err(), "nothing was compared");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::calls::{self, Second, Window};
-use super::facts::{Certificate, Pod, short};
+use super::close;
+use super::facts::{self, Certificate, Pod, short};
+use super::install::database_login;
 use super::proof::{self, Change, Proof};
 use super::stage::{Goal, Stage};
 use crate::openbao::Server;
@@ -14,11 +16,15 @@ use crate::openbao::Server;
 /// Namespace and name of each identity of the shop.
 const SHOP: [(&str, &str); 2] = [("shop", "order"), ("payments", "payment")];
 
+/// Namespace, binding and Secret of payment's database login.
+const DATABASE: (&str, &str, &str) = ("payments", "database", "payment-database");
+
 /// Proves everything, one after another. A proof that cannot be brought to an end has failed; only an interruption
 /// ends the rest.
 pub fn all(stage: &Stage, server: &Server) -> Result<Vec<Proof>> {
     let start = first_calls(stage)?;
     let pods = shop_pods(stage);
+    let enforces = stage.env.capabilities.contains("enforcement");
     let mut proofs = Vec::new();
     let mut prove = |claim: &'static str, outcome: Result<Result<String, String>>| {
         stage.interrupt.check()?;
@@ -33,8 +39,19 @@ pub fn all(stage: &Stage, server: &Server) -> Result<Vec<Proof>> {
     prove("a call without one is refused", refused(stage))?;
     prove("both are renewed while calls go on", renewed(stage))?;
     prove("an authority of our own renews too", renewed_by_own_authority(stage))?;
+    prove("a changed secret reaches the process", changed_secret_arrives(stage, server))?;
     prove("a sealed OpenBao takes nothing away", survives_seal(stage, server))?;
+    if enforces {
+        let answered = close::knock(stage, "before")?;
+        prove("namespaces close around the calls", close::around_the_calls(stage, &start))?;
+        prove("what nobody declared finds no answer", close::stranger_is_blocked(&answered, stage))?;
+    } else {
+        stage.say("network", "left out: this cluster is not known to enforce NetworkPolicies");
+    }
     prove("no call failed from first to last", Ok(whole_run(stage, &start, &pods)))?;
+    if enforces {
+        prove("a grant that is deleted closes its edge", close::grant_is_taken_back(stage))?;
+    }
     Ok(proofs)
 }
 
@@ -95,6 +112,38 @@ fn renewed_by_own_authority(stage: &Stage) -> Result<Result<String, String>> {
     request(stage, identity.0, identity.1, "demo-1")?;
     let after = new_certificate(stage, identity, &before, "demo-1", Duration::from_secs(60))?;
     Ok(proof::changed(&[Change { name: "web", before, after }]))
+}
+
+/// Changes payment's database login at OpenBao, and follows it into the running process.
+fn changed_secret_arrives(stage: &Stage, server: &Server) -> Result<Result<String, String>> {
+    let pods = shop_pods(stage);
+    let before = secret(stage, DATABASE.0, DATABASE.2);
+    let login = database_login(2);
+    server.put_secret("payments/database", &login)?;
+    let (namespace, binding, _) = DATABASE;
+    let annotation = "countersign.dev/requested-at=demo-1";
+    stage.kubectl.text(&["-n", namespace, "annotate", "secretbinding", binding, annotation, "--overwrite"])?;
+    let goal = Goal {
+        what: "the new database login is in payment's Secret",
+        area: "secret",
+        describe: &["-n", namespace, "secretbinding", binding],
+        advice: "the reason above is explained in docs/reference/conditions-and-reasons.md",
+        within: Duration::from_secs(60),
+    };
+    let after =
+        stage.wait_and_say(&goal, || Some(secret(stage, DATABASE.0, DATABASE.2)).filter(|now| *now != before))?;
+    let goal = Goal {
+        what: "payment uses the new login, without a restart",
+        describe: &["-n", "payments", "deployment", "payment"],
+        advice: "the kubelet has not renewed the mounted files yet, or the program has not read them",
+        within: Duration::from_secs(u64::from(stage.env.secret_refresh_seconds) + 60),
+        ..goal
+    };
+    stage.wait_and_say(&goal, || {
+        let log = stage.kubectl.text(&["-n", "payments", "logs", "deployment/payment", "--tail", "50"]).ok()?;
+        facts::revision(&log).filter(|revision| login.get("revision").and_then(Value::as_str) == Some(revision))
+    })?;
+    Ok(proof::all([proof::holds(&after, &login), proof::same_pods(&pods, &shop_pods(stage))]))
 }
 
 /// Seals OpenBao, asks for certificates that cannot be had, looks at what is stored, and unseals again.
@@ -198,7 +247,7 @@ fn in_use(stage: &Stage) -> Result<Second> {
 }
 
 /// Waits for more calls, so that what follows is seen under load.
-fn calls_go_on(stage: &Stage, from: &Second, number: u64) -> Result<()> {
+pub fn calls_go_on(stage: &Stage, from: &Second, number: u64) -> Result<()> {
     let goal = Goal {
         what: &format!("{number} more calls were answered"),
         area: "calls",
@@ -209,26 +258,32 @@ fn calls_go_on(stage: &Stage, from: &Second, number: u64) -> Result<()> {
     stage.wait_and_say(&goal, || last_second(stage).filter(|second| second.answered_since(from) >= number).map(drop))
 }
 
+/// What the Secrets of the shop hold: two certificates and a login.
 fn stored(stage: &Stage) -> Vec<Value> {
-    let data = |(namespace, name): (&str, &str)| {
-        let secret = stage.object(&["-n", namespace, "secret", &format!("{name}-tls")])?;
-        secret.get("data").cloned()
-    };
-    SHOP.into_iter().filter_map(data).collect()
+    let certificates = SHOP.iter().map(|(namespace, name)| secret(stage, namespace, &format!("{name}-tls")));
+    certificates.chain([secret(stage, DATABASE.0, DATABASE.2)]).filter(|data| !data.is_null()).collect()
+}
+
+/// The data of a Secret; null while it cannot be read.
+fn secret(stage: &Stage, namespace: &str, name: &str) -> Value {
+    stage.object(&["-n", namespace, "secret", name]).and_then(|secret| secret.get("data").cloned()).unwrap_or_default()
 }
 
 fn shop_pods(stage: &Stage) -> Vec<Pod> {
     SHOP.iter().flat_map(|(namespace, _)| stage.pods(namespace)).collect()
 }
 
-fn window(stage: &Stage, from: &Second) -> Option<Window> {
+/// The calls since `from`.
+pub fn window(stage: &Stage, from: &Second) -> Option<Window> {
     calls::since(&log(stage), from)
 }
 
-fn last_second(stage: &Stage) -> Option<Second> {
+/// The last second that order counted.
+pub fn last_second(stage: &Stage) -> Option<Second> {
     calls::last(&stage.kubectl.text(&["-n", "shop", "logs", "deployment/order", "--tail", "20"]).ok()?)
 }
 
-fn log(stage: &Stage) -> String {
+/// What order has printed.
+pub fn log(stage: &Stage) -> String {
     stage.kubectl.text(&["-n", "shop", "logs", "deployment/order"]).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
-//! Prepares a running OpenBao for the operator: two PKI mounts, a role, a policy, and login by ServiceAccount.
+//! Prepares a running OpenBao for the operator and its tenants: two PKI mounts, a KV mount, roles, policies, and login
+//! by ServiceAccount.
 //!
-//! The role and the policy are the ones the documents recommend, kept as files in `hack/openbao`. Safe to repeat.
+//! The roles and the policies are the ones the documents recommend, kept as files in `hack/openbao`. Safe to repeat.
 
 use anyhow::{Context, Result};
 use data_encoding::BASE64;
@@ -29,7 +30,23 @@ impl Server {
         self.write_text("pki_int/roles/workload", include_str!("../../openbao/role-workload.json"))?;
         let policy = include_str!("../../openbao/policy-countersign.hcl");
         feed(self.authorized()?.args(["policy", "write", "countersign", "-"]), policy.as_bytes())?;
-        self.trust_service_accounts(kubectl)
+        self.trust_service_accounts(kubectl)?;
+        self.admit_tenants()
+    }
+
+    /// A KV mount, and one policy and role by which every account reads what lies below the name of its namespace.
+    fn admit_tenants(&self) -> Result<()> {
+        if self.json(&["secrets", "list", "-format=json"])?.get("secret/").is_none() {
+            let args = ["secrets", "enable", "-path", "secret", "-version=2", "kv"];
+            capture(self.authorized()?.args(args)).context("cannot mount secret")?;
+        }
+        let logins = self.json(&["auth", "list", "-format=json"])?;
+        let accessor = logins.pointer("/kubernetes~1/accessor").and_then(Value::as_str);
+        let accessor = accessor.context("the login by ServiceAccount has no accessor")?;
+        let policy = include_str!("../../openbao/policy-tenant.hcl")
+            .replace("aliases.ACCESSOR.", &format!("aliases.{accessor}."));
+        feed(self.authorized()?.args(["policy", "write", "tenant", "-"]), policy.as_bytes())?;
+        self.write_text("auth/kubernetes/role/tenant", include_str!("../../openbao/role-tenant.json")).map(drop)
     }
 
     fn mount_pki(&self, path: &str) -> Result<()> {
@@ -73,6 +90,11 @@ impl Server {
         // Not by listing, which for an empty mount fails like any error.
         let config = self.json(&["read", "-format=json", &format!("{mount}/config/issuers")])?;
         Ok(data(&config, "default").is_ok_and(|issuer| !issuer.is_empty()))
+    }
+
+    /// Writes a new version of a secret of the KV mount.
+    pub fn put_secret(&self, path: &str, data: &Value) -> Result<()> {
+        self.write(&format!("secret/data/{path}"), &json!({"data": data})).map(drop)
     }
 
     fn json(&self, args: &[&str]) -> Result<Value> {
