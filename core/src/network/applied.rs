@@ -2,8 +2,9 @@
 //!
 //! An object tells what passes; why it passes, and for whom it was written, stands in one annotation beside it, so that
 //! a plan needs no memory: what is applied and still declared is kept until its replacement has taken effect, and what
-//! is no longer declared goes at once. The annotation holds a digest of the spec it describes; a spec that somebody
-//! changed is [`AppliedPolicy::is_intact`] no more, and nothing it opens is taken for ours.
+//! is no longer declared goes at once. The annotation holds the spec as we wrote it; an object whose spec is another is
+//! [`AppliedPolicy::is_intact`] no more, nothing that was added to it is taken for ours, and what we wrote can be put
+//! back even when it could not be compiled anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,10 +22,7 @@ use super::{
     projection::{Applied, AppliedWorkload},
     render::{self, NAMESPACE_NAME, SUBJECT, grouped},
 };
-use crate::{
-    api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL},
-    value::digest,
-};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL};
 
 /// Annotation with the record of why an object opens what it opens.
 pub const RECORD: &str = "countersign.dev/applied";
@@ -41,7 +39,8 @@ pub struct Bearer {
 /// One of our objects, as it is in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedPolicy {
-    /// What it says. Where it is not intact: which pods and directions it isolates, and no opening.
+    /// What we wrote; of a deny, as far as its directions are closed now. Without a record that can be read: which pods
+    /// and directions it isolates, and no opening.
     pub policy: Policy,
     /// UID of the segment that it was written for.
     pub segment: String,
@@ -111,12 +110,12 @@ impl Standing {
     }
 }
 
-/// The digest of a spec, whichever way its empty lists are written.
-fn spec_digest(spec: &NetworkPolicySpec) -> String {
+/// A spec with its empty lists left out; the server and we write them differently.
+fn plain(spec: &NetworkPolicySpec) -> NetworkPolicySpec {
     let mut plain = spec.clone();
     plain.ingress = plain.ingress.filter(|rules| !rules.is_empty());
     plain.egress = plain.egress.filter(|rules| !rules.is_empty());
-    digest::short(&[serde_json::to_string(&plain).unwrap_or_default().as_bytes()])
+    plain
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,7 +124,8 @@ struct Record {
     uid: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     account: String,
-    spec: String,
+    /// What was written.
+    spec: NetworkPolicySpec,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
     /// By rule and peer: which causes.
@@ -155,7 +155,7 @@ pub(super) fn record(policy: &Policy, spec: &NetworkPolicySpec, bearer: Option<&
     let record = Record {
         uid: bearer.map(|bearer| bearer.uid.clone()).unwrap_or_default(),
         account: bearer.map(|bearer| bearer.account.clone()).unwrap_or_default(),
-        spec: spec_digest(spec),
+        spec: plain(spec),
         causes: causes.iter().map(|cause| write_cause(cause)).collect(),
         ingress: side(Flow::Ingress),
         egress: side(Flow::Egress),
@@ -171,16 +171,22 @@ fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> 
         return None;
     }
     let spec = object.spec.as_ref()?;
+    let record: Option<Record> = annotation(RECORD).and_then(|text| serde_json::from_str(text).ok());
+    let written = record.as_ref().map_or(spec, |record| &record.spec);
     let subject = match &role {
         Role::Deny => Some(Subject::WholeNamespace),
-        Role::Workload { .. } => spec.pod_selector.as_ref().and_then(selector).map(Subject::Pods),
+        Role::Workload { .. } => written.pod_selector.as_ref().and_then(selector).map(Subject::Pods),
     };
-    let record: Option<Record> = annotation(RECORD).and_then(|text| serde_json::from_str(text).ok());
-    let types = spec.policy_types.iter().flatten();
-    let flows: BTreeSet<Flow> = types.filter_map(|word| flow(word)).collect();
-    let told = record.as_ref().filter(|record| record.spec == spec_digest(spec));
-    let openings = told.and_then(|record| isolates(spec, record, &flows));
-    let is_intact = openings.is_some() && subject.is_some();
+    let told = record.as_ref().and_then(isolates);
+    let is_intact = told.is_some() && subject.is_some() && plain(written) == plain(spec);
+    let mut openings = told.unwrap_or_default();
+    let closed = flows(spec);
+    if role == Role::Deny {
+        openings.retain(|flow, _| closed.contains(flow));
+    }
+    for flow in closed {
+        openings.entry(flow).or_default();
+    }
     let bearer =
         record.filter(|_| role != Role::Deny).map(|record| Bearer { uid: record.uid, account: record.account });
     Some(AppliedPolicy {
@@ -189,9 +195,7 @@ fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> 
             role,
             // A selector that is none of ours selects pods nobody asked about; it is replaced as a whole.
             subject: subject.unwrap_or(Subject::WholeNamespace),
-            isolates: openings
-                .filter(|_| is_intact)
-                .unwrap_or_else(|| flows.iter().map(|flow| (*flow, Openings::new())).collect()),
+            isolates: openings,
         },
         segment: meta.labels.as_ref().and_then(|labels| labels.get(OWNER_UID_LABEL)).cloned().unwrap_or_default(),
         bearer,
@@ -201,7 +205,15 @@ fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> 
     })
 }
 
-fn isolates(spec: &NetworkPolicySpec, record: &Record, flows: &BTreeSet<Flow>) -> Option<BTreeMap<Flow, Openings>> {
+/// The directions that a spec isolates.
+fn flows(spec: &NetworkPolicySpec) -> BTreeSet<Flow> {
+    spec.policy_types.iter().flatten().filter_map(|word| flow(word)).collect()
+}
+
+/// What was written, with its causes; `None` if the record contradicts itself.
+fn isolates(record: &Record) -> Option<BTreeMap<Flow, Openings>> {
+    let spec = &record.spec;
+    let flows = flows(spec);
     let causes: Option<Vec<Cause>> = record.causes.iter().map(|text| read_cause(text)).collect();
     let causes = causes?;
     let ingress = spec.ingress.iter().flatten().map(|rule| (rule.from.as_ref(), rule.ports.as_ref()));

@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use proptest::prelude::*;
 
 use self::{
-    play::{Edit, Found, play},
+    play::{Edit, Found, Tampering, play},
     spoil::Fault,
 };
 use crate::network::{
@@ -24,18 +24,37 @@ use crate::network::{
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
     let there = || 0..3usize;
     let who = || (0..3usize, 0..2usize);
+    let tampering = prop_oneof![Just(Tampering::Open), Just(Tampering::Turn), Just(Tampering::Spread)];
     let edit = prop_oneof![
         3 => (there(), any::<bool>(), any::<bool>()).prop_map(|(at, ingress, egress)| Edit::Close { at, ingress, egress }),
         1 => there().prop_map(Edit::Open),
         1 => there().prop_map(Edit::Delete),
         4 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Declare { client, server, port }),
-        2 => any::<prop::sample::Index>().prop_map(Edit::TakeBack),
+        2 => (0..60usize).prop_map(Edit::TakeBack),
         1 => who().prop_map(Edit::Relabel),
         1 => who().prop_map(Edit::Twin),
         1 => Just(Edit::MoveDns),
-        1 => any::<prop::sample::Index>().prop_map(Edit::Tamper),
+        1 => (0..60usize, tampering).prop_map(|(which, how)| Edit::Tamper(which, how)),
     ];
     prop::collection::vec(edit, 1..8)
+}
+
+/// Somebody opens the policy of a workload that could not be written anew, as it is no longer selected exactly: what it
+/// let through stays, and nothing else.
+#[test]
+fn what_cannot_be_compiled_is_put_back_as_it_was() {
+    let edits = [
+        Edit::Close { at: 1, ingress: true, egress: false },
+        Edit::Declare { client: (0, 0), server: (1, 1), port: 80 },
+        Edit::Twin((1, 1)),
+    ];
+    for tampering in [Tampering::Open, Tampering::Turn, Tampering::Spread] {
+        for place in 0..3 {
+            let tamper = Edit::Tamper(place, tampering);
+            let edits: Vec<Edit> = edits.iter().cloned().chain([tamper]).collect();
+            assert_eq!(play(&edits, 0, Fault::None), [], "{tampering:?} of object {place}");
+        }
+    }
 }
 
 proptest! {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule};
-use proptest::sample::Index;
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 
 use super::spoil::{Fault, spoil};
 use crate::network::{
@@ -43,7 +45,7 @@ pub enum Edit {
         server: (usize, usize),
         port: u16,
     },
-    TakeBack(Index),
+    TakeBack(usize),
     /// A workload and its pods get one label more.
     Relabel((usize, usize)),
     /// Another account's pods get the labels of a workload, so that it can no longer be selected exactly.
@@ -51,7 +53,18 @@ pub enum Edit {
     /// Name resolution listens on another port.
     MoveDns,
     /// Somebody changes one of our objects.
-    Tamper(Index),
+    Tamper(usize, Tampering),
+}
+
+/// How somebody changes an object.
+#[derive(Debug, Clone, Copy)]
+pub enum Tampering {
+    /// It lets everything in.
+    Open,
+    /// It closes no direction but the way out.
+    Turn,
+    /// It is about every pod of its namespace.
+    Spread,
 }
 
 /// What the judge found.
@@ -188,7 +201,7 @@ impl World {
             }
             Edit::TakeBack(index) => {
                 let grants = &mut self.town.declared.grants;
-                if let Some(key) = grants.keys().nth(index.index(grants.len().max(1))).cloned() {
+                if let Some(key) = grants.keys().nth(index % grants.len().max(1)).cloned() {
                     // Its name is not given again, so that no later one takes its place.
                     grants.get_mut(&key).unwrap().from = vec![Source::Identity(identity("dns/nobody"))];
                 }
@@ -213,10 +226,15 @@ impl World {
                 let moved = DNS_PORTS.into_iter().find(|port| ports.iter().all(|(_, known)| known.get() != *port));
                 *ports = [(model::Protocol::Tcp, moved.unwrap().try_into().unwrap())].into();
             }
-            Edit::Tamper(index) => {
-                let place = index.index(self.stored.len().max(1));
+            Edit::Tamper(index, tampering) => {
+                let place = index % self.stored.len().max(1);
                 if let Some(object) = self.stored.values_mut().nth(place) {
-                    object.spec.as_mut().unwrap().ingress = Some(vec![NetworkPolicyIngressRule::default()]);
+                    let spec = object.spec.as_mut().unwrap();
+                    match tampering {
+                        Tampering::Open => spec.ingress = Some(vec![NetworkPolicyIngressRule::default()]),
+                        Tampering::Turn => spec.policy_types = Some(vec!["Egress".to_owned()]),
+                        Tampering::Spread => spec.pod_selector = Some(LabelSelector::default()),
+                    }
                 }
             }
         }
@@ -227,8 +245,11 @@ impl World {
         self.always = self.always.intersection(&declared).cloned().collect();
         self.ever.extend(declared);
         // Somebody else's change is not ours to answer for, until it is repaired.
-        if matches!(edit, Edit::Tamper(_)) {
+        if matches!(edit, Edit::Tamper(..)) {
             self.ever = self.passing(&[]);
+            let newest: Vec<NetworkPolicy> = self.stored.values().cloned().collect();
+            let passing = self.passing(&newest);
+            self.always.retain(|one| passing.contains(one));
         }
     }
 
