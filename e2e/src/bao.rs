@@ -23,7 +23,15 @@ impl Bao {
     /// # Errors
     /// When there is none, or its files cannot be read.
     pub fn of(cluster: &Cluster) -> Result<Self> {
-        let server = cluster.openbao()?.clone();
+        Self::at(cluster.openbao()?)
+    }
+
+    /// That server.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub fn at(server: &OpenBao) -> Result<Self> {
+        let server = server.clone();
         let ca = std::fs::read(&server.ca_file).context("cannot read OpenBao's CA")?;
         let client = reqwest::Client::builder().tls_certs_only(Certificate::from_pem_bundle(&ca)?);
         let client = client.build().context("no client can be made")?;

@@ -38,8 +38,10 @@ pub fn main(args: &BenchArgs, cache: &Cache) -> Result<()> {
     let place = Place::new(INDEX).context("there is no cluster of that number")?;
     let run = Run::new(cache, place);
     let target = build()?;
-    let simulated = wants(args, "simulate").then(simulate).transpose()?;
-    if args.only.as_deref().is_some_and(|only| only.starts_with("simulate")) {
+    let in_core: Vec<&Core> = CORE.iter().filter(|core| wants(args, core.case)).collect();
+    let simulated: Option<String> =
+        (!in_core.is_empty()).then(|| in_core.iter().map(|core| core.run()).collect()).transpose()?;
+    if args.only.as_deref().is_some_and(|only| CORE.iter().any(|core| only.starts_with(core.case))) {
         files::create_folder(run.dir())?;
         return measure(args, &run, &target, simulated.as_deref(), &[]);
     }
@@ -128,13 +130,31 @@ fn build() -> Result<Target> {
     Ok(Target { operator: built("countersign")?, bench: built("bench")? })
 }
 
-/// Runs the simulator before anything else shares the cores, and returns what it printed.
-fn simulate() -> Result<String> {
-    let mut command = cargo(&["test", "--release", "--package", "countersign-core", "--features", "testing"]);
-    command.args(["--test", "simulate", "--", "--nocapture", "no_schedule_breaks_a_promise"]);
-    // A broken promise makes it fail, and is a figure like any other.
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
-    String::from_utf8(output.stdout).context("the simulator printed something that is not text")
+/// A test of `core` that measures something.
+struct Core {
+    /// What its figures begin with.
+    case: &'static str,
+    /// The target of cargo.
+    target: &'static str,
+    /// The test in it.
+    test: &'static str,
+}
+
+const CORE: [Core; 2] = [
+    Core { case: "simulate", target: "simulate", test: "no_schedule_breaks_a_promise" },
+    Core { case: "network", target: "scale", test: "a_large_cluster_costs_what_changes" },
+];
+
+impl Core {
+    /// Runs it before anything else shares the cores, and returns what it printed.
+    fn run(&self) -> Result<String> {
+        let mut command = cargo(&["test", "--release", "--package", "countersign-core", "--features", "testing"]);
+        command.args(["--test", self.target, "--", "--nocapture", self.test]);
+        // A broken promise makes it fail, and is a figure like any other.
+        let output =
+            command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+        String::from_utf8(output.stdout).context("a test printed something that is not text")
+    }
 }
 
 #[cfg(test)]

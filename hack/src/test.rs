@@ -72,6 +72,8 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
             "testing",
             "--test",
             "simulate",
+            "--test",
+            "scale",
             "--",
             "--nocapture",
         ]),

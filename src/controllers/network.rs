@@ -21,6 +21,7 @@ use countersign_core::{
     },
 };
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 pub use watched::Watched;
 
@@ -107,7 +108,9 @@ async fn pass(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat) -> Resul
     if memory.is_ahead(&watched.policies) || publish::is_ahead(cx, &declarations) {
         return Ok(Some(BEHIND));
     }
+    let started = Instant::now();
     let decision = think(cx, memory).await?;
+    cx.handles.metrics.show_network(&decision, started.elapsed());
     if orphans(cx, &declarations).await? {
         return Ok(None);
     }
@@ -182,7 +185,15 @@ async fn perform(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat, decis
     for write in decision.plan.writes.iter().take(MOST_WRITES) {
         heartbeat.tick();
         let now = cx.handles.clock.now();
-        if !settings.namespaces.contains(write.namespace()) || memory.waits(write.namespace(), now).is_some() {
+        if memory.waits(write.namespace(), now).is_some() {
+            continue;
+        }
+        if !settings.namespaces.contains(write.namespace()) {
+            let words =
+                format!("namespace {} is not among those that this operator serves (--namespaces)", write.namespace());
+            memory.failed(write, Failure::new(Class::Denied, Reason::PermissionMissing, words), now, |wait| {
+                settings.scaled(wait)
+            });
             continue;
         }
         if memory.is_contended(write, now) {

@@ -217,6 +217,8 @@ pub enum Reason {
     SelectorAmbiguous,
     /// No workload and no pod runs as the identity.
     SelectsNothing,
+    /// A policy would name more peers than one object holds.
+    TooManyPeers,
     /// The pods of one workload run as several identities.
     IdentityInTransition,
     /// Its pods run in the network of their nodes, which no policy selects.

@@ -116,6 +116,9 @@ pub fn next_step(reason: Reason) -> &'static str {
         Reason::PortsDisjoint => "let the request and the grant name a port in common",
         Reason::PortNameUnknown => "name the port in the pod's containers, or use its number",
         Reason::SelectorAmbiguous => "give the pods the label that the message names",
+        Reason::TooManyPeers => {
+            "grant a namespace as a whole (from: [{namespace: …, all: true}]), or name fewer clients"
+        }
         Reason::SelectsNothing => "start a workload with that ServiceAccount, or correct its name",
         Reason::IdentityInTransition => "wait until the rollout ends; if two accounts are meant, split the workload",
         Reason::HostNetwork => "take the pods off the host's network; no policy selects them there",

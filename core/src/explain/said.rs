@@ -72,6 +72,7 @@ pub fn place(reason: Reason) -> Step {
         | Reason::PortNameUnknown
         | Reason::SelectorAmbiguous
         | Reason::SelectsNothing
+        | Reason::TooManyPeers
         | Reason::IdentityInTransition
         | Reason::HostNetwork
         | Reason::LabelSpoofed

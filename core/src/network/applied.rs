@@ -27,6 +27,9 @@ use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL};
 /// Annotation with the record of why an object opens what it opens.
 pub const RECORD: &str = "countersign.dev/applied";
 
+/// More than an opening takes in a record: two names of 63 characters and eight labels, or a block with exceptions.
+const LARGEST_OPENING: usize = 4 * 1_024;
+
 /// For whom an object was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
@@ -133,6 +136,22 @@ struct Record {
     ingress: Vec<Vec<BTreeSet<usize>>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     egress: Vec<Vec<BTreeSet<usize>>>,
+}
+
+/// The most bytes of a record: the API server takes 256 KiB of annotations, and others may write some too.
+const MOST_RECORD: usize = 240 * 1_024;
+
+/// Whether the record of a policy, which is the larger half of its object, can be stored.
+pub(super) fn fits(policy: &Policy) -> bool {
+    // A policy of ordinary size is not written out just to be measured; a peer takes far less than this.
+    let openings: usize = policy.isolates.values().map(BTreeMap::len).sum();
+    if openings * LARGEST_OPENING <= MOST_RECORD {
+        return true;
+    }
+    let bearer = Bearer { uid: "0".repeat(36), account: "0".repeat(253) };
+    let object = render::render(policy, "", Some(&bearer));
+    let record = object.metadata.annotations.as_ref().and_then(|all| all.get(RECORD));
+    record.is_none_or(|record| record.len() <= MOST_RECORD)
 }
 
 /// The record of a policy that is rendered as `spec`.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    applied,
     blocks::{self, NoBlock},
     compiled::{Causes, Compiled, Edge, EdgeState, Trouble},
     consent::{Consents, Half, Named, Pair},
@@ -17,6 +18,9 @@ use super::{
     segments::Segmented,
     snapshot::Snapshot,
 };
+
+/// The most peers of one policy. Data planes keep an entry for each of them on every node.
+pub const MOST_PEERS: usize = 1_000;
 
 /// Compiles everything.
 pub fn compile(declared: &Declared, snapshot: &Snapshot, projection: &Projection) -> Compiled {
@@ -316,6 +320,17 @@ impl<'a> Compiler<'a> {
         (openings, causes)
     }
 
+    /// The edges of a workload whose policy in that direction cannot be written.
+    fn refuse(&mut self, projection: &Projection, workload: &WorkloadKey, flow: Flow) {
+        let Some(projected) = projection.workloads.get(workload) else { return };
+        for (pair, edge) in &mut self.out.edges {
+            let end = if flow == Flow::Ingress { &pair.server } else { &pair.client };
+            if *end == projected.identity && matches!(edge.state, EdgeState::Live | EdgeState::Observed) {
+                edge.state = EdgeState::TooManyPeers;
+            }
+        }
+    }
+
     fn finish(mut self, projection: &Projection) -> Compiled {
         let sets = std::mem::take(&mut self.sets);
         let mut for_everybody: BTreeMap<&Namespace, (Openings, Causes)> = BTreeMap::new();
@@ -342,14 +357,20 @@ impl<'a> Compiler<'a> {
             if let (Flow::Egress, Some((for_all, _))) = (flow, for_everybody.get(&namespace)) {
                 merge(&mut openings, for_all);
             }
-            let role = Role::Workload { workload, flow };
+            let role = Role::Workload { workload: workload.clone(), flow };
             let policy = Policy {
                 namespace: namespace.clone(),
                 role: role.clone(),
                 subject: Subject::Pods(selector),
                 isolates: BTreeMap::from([(flow, openings)]),
             };
-            self.out.policies.insert((namespace, role), policy);
+            let peers = peers(&policy);
+            if peers > MOST_PEERS || !applied::fits(&policy) {
+                self.out.troubles.push(Trouble::TooManyPeers { workload: workload.clone(), flow, peers });
+                self.refuse(projection, &workload, flow);
+            } else {
+                self.out.policies.insert((namespace, role), policy);
+            }
         }
         for ((namespace, role), causes) in &mut self.out.causes {
             if let (Role::Workload { flow: Flow::Egress, .. }, Some((_, for_all))) =
@@ -366,6 +387,11 @@ impl<'a> Compiler<'a> {
         }
         self.out
     }
+}
+
+/// How many peers a policy names.
+fn peers(policy: &Policy) -> usize {
+    policy.isolates.values().map(|openings| openings.keys().map(|one| &one.peer).collect::<BTreeSet<_>>().len()).sum()
 }
 
 /// Adds openings; one that is there for another cause has both from then on.

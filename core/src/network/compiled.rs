@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     consent::{Missing, Pair},
     declared::ObjectKey,
-    model::{Cause, Namespace, Policy, Role, WorkloadKey},
+    model::{Cause, Flow, Namespace, Policy, Role, WorkloadKey},
     ports::{PortSet, UnknownName},
     projection::NoSelector,
 };
@@ -24,6 +24,8 @@ pub enum EdgeState {
     Pending(Missing),
     /// What was requested and what was granted have no port in common.
     PortsDisjoint,
+    /// A policy that it needs would name more peers than one object holds.
+    TooManyPeers,
     /// No workload of one end can be selected exactly.
     NoSelector,
     /// No workload runs as one of the ends.
@@ -75,6 +77,15 @@ pub enum Trouble {
         /// The namespace.
         namespace: Namespace,
     },
+    /// A policy would name more peers than one object holds; it is not written, and what is applied stays.
+    TooManyPeers {
+        /// The workload.
+        workload: WorkloadKey,
+        /// The direction.
+        flow: Flow,
+        /// How many peers it would name.
+        peers: usize,
+    },
     /// A workload of a closed namespace cannot be selected exactly.
     NoSelector {
         /// The workload.
@@ -107,4 +118,14 @@ pub struct Compiled {
     pub edges: BTreeMap<Pair, Edge>,
     /// What could not be compiled.
     pub troubles: Vec<Trouble>,
+}
+
+impl Compiled {
+    /// Whether the policy of a workload in that direction is left as it is, as it would name too many peers.
+    pub fn is_too_large(&self, key: &WorkloadKey, direction: Flow) -> bool {
+        self.troubles.iter().any(|trouble| match trouble {
+            Trouble::TooManyPeers { workload, flow, .. } => workload == key && *flow == direction,
+            _ => false,
+        })
+    }
 }

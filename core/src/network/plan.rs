@@ -89,7 +89,7 @@ impl Write {
 }
 
 /// How far a namespace is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Nothing of ours is there.
     Open,

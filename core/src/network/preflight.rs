@@ -29,6 +29,8 @@ pub enum Blocker {
     NotOnThisDataPlane(Cause),
     /// An edge is declared, and one end of it cannot be selected exactly.
     NoSelector(Pair),
+    /// An edge is declared, and a policy that it needs would name too many peers.
+    TooManyPeers(Pair),
 }
 
 /// What stands against closing the namespaces of a segment.
@@ -53,6 +55,7 @@ impl Preflight {
             match edge.state {
                 EdgeState::Pending(missing) => found.would_break.push(WouldBreak { pair: pair.clone(), missing }),
                 EdgeState::NoSelector => found.blockers.push(Blocker::NoSelector(pair.clone())),
+                EdgeState::TooManyPeers => found.blockers.push(Blocker::TooManyPeers(pair.clone())),
                 EdgeState::Live
                 | EdgeState::Observed
                 | EdgeState::NotClosed

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     applied::Standing,
-    compiled::{Compiled, Edge, EdgeState},
+    compiled::{Compiled, Edge, EdgeState, Trouble},
     consent::{Missing, Pair},
     declared::{Declared, Mode, Segment},
     intent::Rejection,
@@ -140,6 +140,7 @@ pub fn phase(state: EdgeState) -> (EdgePhase, Option<Reason>) {
         EdgeState::Pending(Missing::Request) => (EdgePhase::Pending, Some(Reason::RequestMissing)),
         EdgeState::SelectsNothing => (EdgePhase::Pending, Some(Reason::SelectsNothing)),
         EdgeState::PortsDisjoint => (EdgePhase::Refused, Some(Reason::PortsDisjoint)),
+        EdgeState::TooManyPeers => (EdgePhase::Refused, Some(Reason::TooManyPeers)),
         EdgeState::NoSelector => (EdgePhase::Refused, Some(Reason::SelectorAmbiguous)),
     }
 }
@@ -318,6 +319,9 @@ fn held(preflight: &Preflight) -> String {
             "nothing is closed: no labels select exactly the pods of one end of {}; see its grant or request",
             pair(edge)
         ),
+        (Some(Blocker::TooManyPeers(edge)), _) => {
+            format!("nothing is closed: {}: {}", pair(edge), access::advice(Reason::TooManyPeers))
+        }
         (None, Some(first)) => format!(
             "nothing is closed: {} connections would break, {} first, which lacks a {:?}; declare it, or set \
              rollout.onWouldBreak to Proceed",
@@ -368,6 +372,21 @@ fn troubles(
         if segment.mode != Mode::Off && !BTreeSet::is_empty(&missing) {
             tell(ConditionType::Unresolved, Reason::NamespaceMissing, format!("{} does not exist", names(&missing)));
         }
+    }
+    let too_large = world.compiled.troubles.iter().find_map(|trouble| match trouble {
+        Trouble::TooManyPeers { workload, flow, peers } if mine.contains(&&workload.namespace) => {
+            Some((workload, flow, peers))
+        }
+        _ => None,
+    });
+    if let Some((workload, flow, peers)) = too_large {
+        let words = format!(
+            "{}/{}: the {flow:?} policy would name {peers} peers; {}",
+            workload.namespace,
+            workload.name,
+            access::advice(Reason::TooManyPeers)
+        );
+        tell(ConditionType::Unresolved, Reason::TooManyPeers, words);
     }
     let mut spoofs = world.projection.spoofs.iter().filter(|spoof| mine.contains(&&spoof.matches.namespace));
     if let Some(first) = spoofs.next() {

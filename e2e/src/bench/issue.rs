@@ -70,7 +70,7 @@ pub async fn renew(stage: &Stage, figures: &mut Figures) -> Result<()> {
         let load = procfs::load_average()?;
         let mut window = Window::open(stage, Some(operator.pid()))?;
         let waiting = {
-            let identities = crowd.identities();
+            let identities = crowd.objects();
             tokio::spawn(async move { until_all(&identities, OBJECTS, is_renewed, READY_BY).await })
         };
         let started = Instant::now();

@@ -19,29 +19,51 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::stage::{MANAGER, resource};
+use super::stage::{CONNECTION, MANAGER, resource};
 
 /// Clients that store objects.
 pub const CLIENTS: usize = 16;
-/// The ServiceAccount of every identity.
+/// The ServiceAccount of every object.
 const ACCOUNT: &str = "load";
 /// How long removing may take; the garbage collector has a rate of its own.
 const REMOVED: Duration = Duration::from_secs(120);
 
-/// A namespace full of identities.
+/// What a crowd consists of.
+#[derive(Clone)]
+enum Members {
+    /// Identities of a trust domain.
+    Identities { domain: String },
+    /// Bindings; so many of them, one after another, have the same path.
+    Bindings { a_path: u32, every: &'static str },
+}
+
+/// A namespace full of objects of one kind.
 #[derive(Clone)]
 pub struct Crowd {
     client: Client,
     namespace: String,
-    domain: String,
+    members: Members,
 }
 
 impl Crowd {
-    /// Makes the namespace and its ServiceAccount; identities will be of that trust domain.
+    /// Makes the namespace and its ServiceAccount for identities of that trust domain.
     ///
     /// # Errors
     /// When the API server refuses.
     pub async fn new(client: &Client, namespace: &str, domain: &str) -> Result<Self> {
+        Self::of(client, namespace, Members::Identities { domain: domain.to_owned() }).await
+    }
+
+    /// The same for bindings of the benchmark's connection, `a_path` of them to each path, which lies below the name of
+    /// the namespace and must be there; they look at it `every` so often.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn of_bindings(client: &Client, namespace: &str, a_path: u32, every: &'static str) -> Result<Self> {
+        Self::of(client, namespace, Members::Bindings { a_path, every }).await
+    }
+
+    async fn of(client: &Client, namespace: &str, members: Members) -> Result<Self> {
         let apply = PatchParams::apply(MANAGER);
         let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         let object = Namespace { metadata: named(namespace), ..Namespace::default() };
@@ -49,12 +71,15 @@ impl Crowd {
         let account = ServiceAccount { metadata: named(ACCOUNT), ..ServiceAccount::default() };
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
         accounts.patch(ACCOUNT, &apply, &Patch::Apply(&account)).await?;
-        Ok(Self { client: client.clone(), namespace: namespace.to_owned(), domain: domain.to_owned() })
+        Ok(Self { client: client.clone(), namespace: namespace.to_owned(), members })
     }
 
-    /// The identities.
-    pub fn identities(&self) -> Api<DynamicObject> {
-        let kind = resource("ServiceIdentity", "serviceidentities");
+    /// Its objects.
+    pub fn objects(&self) -> Api<DynamicObject> {
+        let kind = match self.members {
+            Members::Identities { .. } => resource("ServiceIdentity", "serviceidentities"),
+            Members::Bindings { .. } => resource("SecretBinding", "secretbindings"),
+        };
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
     }
 
@@ -63,7 +88,7 @@ impl Crowd {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Stores identities `0..count`.
+    /// Stores objects `0..count`.
     ///
     /// # Errors
     /// When one is refused.
@@ -71,48 +96,60 @@ impl Crowd {
         stream::iter(0..count).map(Ok).try_for_each_concurrent(CLIENTS, |at| self.store_one(at)).await
     }
 
-    /// Stores one identity.
+    /// Stores one object.
     ///
     /// # Errors
     /// When it is refused.
     pub async fn store_one(&self, at: u32) -> Result<()> {
         let name = name(at);
+        let (kind, spec) = match &self.members {
+            Members::Identities { domain } => {
+                let secret = json!({"name": secret_name(at)});
+                ("ServiceIdentity", json!({"trustDomain": domain, "serviceAccountName": ACCOUNT, "secret": secret}))
+            }
+            Members::Bindings { a_path, every } => ("SecretBinding", self.binding(at, &path_name(at / a_path), every)),
+        };
         let object: DynamicObject = serde_json::from_value(json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "ServiceIdentity",
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {
-                "trustDomain": self.domain, "serviceAccountName": ACCOUNT,
-                "secret": {"name": secret_name(at)},
-            },
+            "apiVersion": "countersign.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec,
         }))?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.identities().create(&params, &object).await.with_context(|| format!("cannot store identity {name}"))?;
+        self.objects().create(&params, &object).await.with_context(|| format!("cannot store {kind} {name}"))?;
         Ok(())
     }
 
-    /// Asks for a new certificate of every identity `0..count`.
+    fn binding(&self, at: u32, path: &str, every: &str) -> Value {
+        let kv = json!({"mount": "secret", "path": format!("{}/{path}", self.namespace)});
+        json!({
+            "connection": CONNECTION, "serviceAccountName": ACCOUNT, "refresh": {"every": every},
+            "sources": [{"name": "app", "kv": kv}],
+            "secret": {"name": secret_name(at), "data": [{"each": "app"}]},
+        })
+    }
+
+    /// Asks for a new certificate, or for the newest values, of every object `0..count`.
     ///
     /// # Errors
     /// When one is refused.
     pub async fn request(&self, count: u32, request: &str) -> Result<()> {
         let patch = json!({"metadata": {"annotations": {"countersign.dev/requested-at": request}}});
         let (patch, params) = (&Patch::Merge(&patch), &PatchParams::default());
-        let identities = &self.identities();
+        let objects = &self.objects();
         stream::iter(0..count)
             .map(Ok)
             .try_for_each_concurrent(CLIENTS, |at| async move {
-                identities.patch_metadata(&name(at), params, patch).await?;
+                objects.patch_metadata(&name(at), params, patch).await?;
                 Ok(())
             })
             .await
     }
 
-    /// Waits until `count` identities are ready; see [`until_all`].
+    /// Waits until `count` objects are ready; see [`until_all`].
     ///
     /// # Errors
     /// When they are not in time.
     pub async fn ready(&self, count: u32, deadline: Duration) -> Result<Instant> {
-        until_all(&self.identities(), count, is_ready, deadline).await
+        until_all(&self.objects(), count, is_ready, deadline).await
     }
 
     /// Removes everything that [`Crowd::store`] made, and what the operator made of it.
@@ -124,12 +161,12 @@ impl Crowd {
         let secrets: Api<Secret> = self.secrets();
         // Secrets first: the garbage collector then has nothing left to look for, now or during the next case.
         secrets.delete_collection(&now, &all).await?;
-        self.identities().delete_collection(&now, &all).await?;
+        self.objects().delete_collection(&now, &all).await?;
         let one = ListParams::default().limit(1);
         let gone = async {
             loop {
                 let left = secrets.list_metadata(&one).await?.items.len();
-                if left + self.identities().list_metadata(&one).await?.items.len() == 0 {
+                if left + self.objects().list_metadata(&one).await?.items.len() == 0 {
                     return Ok::<_, kube::Error>(());
                 }
                 sleep(Duration::from_millis(100)).await;
@@ -215,9 +252,14 @@ pub async fn store_foreign_secrets(crowd: &Crowd, count: u32, bytes: usize) -> R
         .await
 }
 
-/// Name of identity number `at`.
+/// Name of object number `at`.
 pub fn name(at: u32) -> String {
     format!("id-{at:05}")
+}
+
+/// Name of path number `at`, below the name of the namespace.
+pub fn path_name(at: u32) -> String {
+    format!("app-{at:05}")
 }
 
 /// Name of its Secret.

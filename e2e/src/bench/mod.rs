@@ -3,10 +3,11 @@
 //! Runs the release binary with the rights of the chart's account. `cargo xtask bench` prepares the cluster
 //! and starts it; docs/reference/performance.md says what each figure means. One module an idea:
 //! `stage` is where it plays, `load` the objects, `operator` the process, `window` what a stretch of time
-//! cost, `audit`, `proxy` and `procfs` what is counted, `issue`, `quiet`, `one` and `memory` the cases,
+//! cost, `audit`, `proxy` and `procfs` what is counted, `issue`, `bind`, `quiet`, `one` and `memory` the cases,
 //! `figures` the report.
 
 mod audit;
+mod bind;
 mod figures;
 mod issue;
 mod load;
@@ -61,10 +62,13 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Simulate,
+    Network,
     Raw,
     IssueEmbedded,
     IssueVault,
     Renew,
+    Bind,
+    Kv,
     Idle,
     Restart,
     One,
@@ -74,12 +78,15 @@ enum Case {
 }
 
 impl Case {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Simulate,
+        Self::Network,
         Self::Raw,
         Self::IssueEmbedded,
         Self::IssueVault,
         Self::Renew,
+        Self::Bind,
+        Self::Kv,
         Self::Idle,
         Self::Restart,
         Self::One,
@@ -91,10 +98,13 @@ impl Case {
     fn name(self) -> &'static str {
         match self {
             Self::Simulate => "simulate",
+            Self::Network => "network",
             Self::Raw => "raw",
             Self::IssueEmbedded => "issue.embedded",
             Self::IssueVault => "issue.vault",
             Self::Renew => "renew",
+            Self::Bind => "bind",
+            Self::Kv => "kv",
             Self::Idle => "idle",
             Self::Restart => "restart",
             Self::One => "one",
@@ -122,15 +132,13 @@ pub async fn run(options: &Options) -> Result<()> {
         bail!("no case has such a name; there are {}", names.join(", "));
     }
     let mut figures = Figures::default();
-    if cases.contains(&Case::Simulate) {
+    let in_core = |case: &Case| matches!(case, Case::Simulate | Case::Network);
+    if cases.iter().any(in_core) {
         let file = options.simulation.as_ref().context("--simulation is missing")?;
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let simulated = simulation::parse(&text)?;
-        let load = procfs::load_average()?;
-        figures.set("simulate.schedules_per_second", simulated.schedules_per_second, load)?;
-        figures.set("simulate.violations", simulated.violations, load)?;
+        of_core(&cases, &text, &mut figures)?;
     }
-    let played = if cases == [Case::Simulate] { Ok(()) } else { play(&cases, options, &mut figures).await };
+    let played = if cases.iter().all(in_core) { Ok(()) } else { play(&cases, options, &mut figures).await };
     // What was measured before something failed is still worth reading.
     println!("\n{figures}");
     played?;
@@ -140,6 +148,22 @@ pub async fn run(options: &Options) -> Result<()> {
     let broken = figures.broken();
     if !broken.is_empty() {
         bail!("above the hard limit: {}", broken.join(", "));
+    }
+    Ok(())
+}
+
+fn of_core(cases: &[Case], text: &str, figures: &mut Figures) -> Result<()> {
+    let load = procfs::load_average()?;
+    if cases.contains(&Case::Simulate) {
+        let simulated = simulation::parse(text)?;
+        figures.set("simulate.schedules_per_second", simulated.schedules_per_second, load)?;
+        figures.set("simulate.violations", simulated.violations, load)?;
+    }
+    if cases.contains(&Case::Network) {
+        let network = simulation::network(text)?;
+        figures.set("network.compile_ms", network.pass_ms, load)?;
+        figures.set("network.resync_writes", network.resync_writes, load)?;
+        figures.set("network.objects_written_per_edge_edit", network.objects_an_edge, load)?;
     }
     Ok(())
 }
@@ -162,6 +186,12 @@ async fn play(cases: &[Case], options: &Options, figures: &mut Figures) -> Resul
     }
     if has(Case::Renew) {
         issue::renew(&stage, figures).await?;
+    }
+    if has(Case::Bind) {
+        bind::first(&stage, figures).await?;
+    }
+    if has(Case::Kv) {
+        bind::unchanged(&stage, figures).await?;
     }
     if has(Case::Idle) || has(Case::Restart) {
         quiet::measure(&stage, figures, has(Case::Idle), has(Case::Restart)).await?;
@@ -194,7 +224,8 @@ mod tests {
         assert_eq!(Case::chosen(Some("issue")), [Case::IssueEmbedded, Case::IssueVault]);
         assert_eq!(Case::chosen(Some("rss_mib")), [Case::Memory]);
         assert_eq!(Case::chosen(Some("one.p99_ms")), [Case::One]);
-        assert_eq!(Case::chosen(Some("bind")), []);
+        assert_eq!(Case::chosen(Some("bind.per_second")), [Case::Bind]);
+        assert_eq!(Case::chosen(Some("rotation")), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     audit::Kind,
+    bind::{SELDOM, write_paths},
     figures::{Figures, per},
     load::Crowd,
     operator::Operator,
@@ -15,30 +16,35 @@ use super::{
     window::{Window, breakdown},
 };
 
-/// Objects of each issuer.
+/// Certificates, half of them of each issuer; and as many bindings.
 const OBJECTS: u32 = 500;
 /// All of them must be ready by then.
 const READY_BY: Duration = Duration::from_secs(180);
 /// As long as the operator's drift interval: every object is looked at once.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// With unchanged objects of both issuers: an idle while, then a restart.
+/// With unchanged certificates of both issuers and unchanged bindings: an idle while, then a restart.
 ///
 /// # Errors
 /// When not all objects become ready, or something cannot be read.
 pub async fn measure(stage: &Stage, figures: &mut Figures, idle: bool, restart: bool) -> Result<()> {
+    const BINDINGS: &str = "bench-quiet-bindings";
+    write_paths(stage, BINDINGS, OBJECTS).await?;
     let crowds = [
-        Crowd::new(&stage.client, "bench-quiet-embedded", EMBEDDED).await?,
-        Crowd::new(&stage.client, "bench-quiet-vault", VAULT).await?,
+        (Crowd::new(&stage.client, "bench-quiet-embedded", EMBEDDED).await?, OBJECTS / 2),
+        (Crowd::new(&stage.client, "bench-quiet-vault", VAULT).await?, OBJECTS / 2),
+        (Crowd::of_bindings(&stage.client, BINDINGS, 1, SELDOM).await?, OBJECTS),
     ];
-    for crowd in &crowds {
-        crowd.store(OBJECTS).await?;
+    for (crowd, count) in &crowds {
+        crowd.store(*count).await?;
     }
     let mut operator = Operator::start(&stage.binary).await?;
-    for crowd in &crowds {
-        crowd.ready(OBJECTS, READY_BY).await?;
+    for (crowd, count) in &crowds {
+        crowd.ready(*count, READY_BY).await?;
     }
     Window::open(stage, Some(operator.pid()))?.silence().await?;
+    let memory = procfs::memory(operator.pid())?;
+    figures.set("rss_mib.500_500", memory.now, procfs::load_average()?)?;
     if idle {
         measure_idle(stage, figures, &operator).await?;
     }
@@ -47,7 +53,7 @@ pub async fn measure(stage: &Stage, figures: &mut Figures, idle: bool, restart: 
         operator = measure_restart(stage, figures).await?;
     }
     operator.stop().await?;
-    for crowd in &crowds {
+    for (crowd, _) in &crowds {
         crowd.remove().await?;
     }
     Ok(())

@@ -95,7 +95,7 @@ async fn pair(crowd: &Crowd, at: u32) -> Result<()> {
     let apply = PatchParams::apply(MANAGER).validation_strict();
     crowd.secrets().patch(&secret_name, &apply, &Patch::Apply(secret(&secret_name))).await.context("a raw Secret")?;
     let merge = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    crowd.identities().patch_status(&name(at), &merge, &Patch::Merge(status())).await.context("a raw status")?;
+    crowd.objects().patch_status(&name(at), &merge, &Patch::Merge(status())).await.context("a raw status")?;
     Ok(())
 }
 

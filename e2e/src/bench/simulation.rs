@@ -1,6 +1,6 @@
-//! The two figures of the simulator, read from what it printed.
+//! Figures of tests of `core`, the simulator and the closed network of a large cluster, read from what they printed.
 //!
-//! Pure. The simulator is a test of `core`; whoever runs the benchmark ran it before and kept its output.
+//! Pure. Whoever runs the benchmark ran them before and kept their output.
 
 use anyhow::{Context as _, Result};
 
@@ -30,6 +30,35 @@ fn line(line: &str) -> Option<Simulated> {
     Some(Simulated { schedules_per_second, violations })
 }
 
+/// What a pass over the network of a large cluster costs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Network {
+    /// One pass, in milliseconds, on one core.
+    pub pass_ms: f64,
+    /// Writes of a pass in which nothing changed.
+    pub resync_writes: f64,
+    /// The most objects that one edited edge wrote.
+    pub objects_an_edge: f64,
+}
+
+/// Finds the line `network: 900 ms a pass, 0 writes when nothing changed, 2 objects an edge`.
+///
+/// # Errors
+/// When there is none.
+pub fn network(output: &str) -> Result<Network> {
+    output.lines().find_map(network_line).context("the network was not measured; its test did not come to its end")
+}
+
+fn network_line(line: &str) -> Option<Network> {
+    let mut parts = line.strip_prefix("network: ")?.split(", ");
+    let mut number = |word: &str| -> Option<f64> { parts.next()?.strip_suffix(word)?.trim().parse().ok() };
+    Some(Network {
+        pass_ms: number("ms a pass")?,
+        resync_writes: number("writes when nothing changed")?,
+        objects_an_edge: number("objects an edge")?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +69,14 @@ mod tests {
                       7000 schedules, 25123 a second, 1700 against undisturbed ones, 2 violations\nlosses: 4\n";
         let expected = Simulated { schedules_per_second: 25_123.0, violations: 2.0 };
         assert_eq!(parse(output).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_network_is_found_too() {
+        let output = "running 1 test\nnetwork: 900 ms a pass, 0 writes when nothing changed, 2 objects an edge\n";
+        let expected = Network { pass_ms: 900.0, resync_writes: 0.0, objects_an_edge: 2.0 };
+        assert_eq!(network(output).unwrap(), expected);
+        assert!(network("network: many ms a pass\n").is_err());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::{
     operator::{Binary, Operator},
     proxy::Proxy,
 };
-use crate::env::Env;
+use crate::{bao::Bao, env::Env};
 
 /// Namespace of the operator.
 const NAMESPACE: &str = "countersign-system";
@@ -40,6 +40,10 @@ const ACCOUNT: &str = "countersign";
 pub const MANAGER: &str = "bench";
 /// The trust domain with an authority of its own.
 pub const EMBEDDED: &str = "bench-embedded";
+/// The connection to OpenBao.
+pub const CONNECTION: &str = "bench";
+/// The namespaces whose bindings may read what lies below their names.
+pub const BINDING_NAMESPACES: [&str; 3] = ["bench-bind", "bench-kv", "bench-quiet-bindings"];
 /// The trust domain that OpenBao signs for.
 pub const VAULT: &str = "bench-vault";
 
@@ -47,6 +51,8 @@ pub const VAULT: &str = "bench-vault";
 pub struct Stage {
     /// Administrator's client; what it asks is not counted.
     pub client: Client,
+    /// OpenBao with root rights; what it is asked by this way is not counted.
+    pub bao: Bao,
     /// How to run the operator.
     pub binary: Binary,
     /// The counting proxy before OpenBao.
@@ -86,7 +92,8 @@ impl Stage {
         write_kubeconfig(env, &client, &kubeconfig).await?;
         let binary = Binary { program: options.binary.clone(), kubeconfig, log: options.work.join("operator.log") };
         let processes = Processes { api_server: options.api_server, etcd: options.etcd };
-        let stage = Self { client, binary, proxy, processes, audit_log };
+        let bao = Bao::at(openbao)?;
+        let stage = Self { client, bao, binary, proxy, processes, audit_log };
         stage.declare_domains().await?;
         Ok(stage)
     }
@@ -114,8 +121,12 @@ impl Stage {
 
     async fn declare_domains(&self) -> Result<()> {
         let connection = json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "VaultConnection", "metadata": {"name": "bench"},
+            "apiVersion": "countersign.dev/v1alpha1", "kind": "VaultConnection", "metadata": {"name": CONNECTION},
             "spec": {
+                "grants": [{
+                    "namespaces": {"names": BINDING_NAMESPACES}, "as": "ServiceAccount", "role": "tenant",
+                    "paths": ["secret/{namespace}/**"],
+                }],
                 "address": self.proxy.url, "tls": {"ca": {"inline": self.proxy.authority}},
                 "auth": {"kubernetes": {"mount": "kubernetes", "role": "countersign", "audience": "vault"}},
                 "limits": {"requestsPerSecond": 10_000, "inFlight": 1000, "timeout": "10s"},
@@ -127,7 +138,7 @@ impl Stage {
                 "spec": {"name": spiffe, "issuer": issuer, "limits": {"signsPerSecond": 10_000, "inFlight": 256}},
             })
         };
-        let vault = json!({"vault": {"connection": "bench", "mount": "pki_int", "role": "workload"}});
+        let vault = json!({"vault": {"connection": CONNECTION, "mount": "pki_int", "role": "workload"}});
         self.apply("VaultConnection", "vaultconnections", &connection).await?;
         self.apply("TrustDomain", "trustdomains", &domain(EMBEDDED, "bench.example", json!({"embedded": {}}))).await?;
         // The name that the role of the local OpenBao is for.

@@ -5,6 +5,7 @@
 //! whoever does it.
 
 mod labels;
+mod network;
 mod objects;
 mod series;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use countersign_core::{
     api::Reason,
     fault::{Class, Failure},
+    network::decide::Decision,
 };
 use jiff::Timestamp;
 use prometheus_client::{
@@ -24,7 +26,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{labels::Spelt, objects::Objects, series::Series};
+use self::{labels::Spelt, network::Network, objects::Objects, series::Series};
 pub use self::{
     labels::{
         Against, Check, Code, Controller, Engine, Kind, Operation, Outcome, ReconcileResult, Resource, Trigger, Verb,
@@ -54,6 +56,7 @@ struct Inner {
     stale_skips: Counter,
     events_dropped: Counter,
     objects: Objects,
+    network: Network,
     issues: Series<IssueLabels, Counter>,
     issue_seconds: Series<TrustDomainLabel, Histogram>,
     vault_requests: Series<RequestLabels, Counter>,
@@ -310,6 +313,11 @@ impl Metrics {
         self.0.objects.forget(kind, namespace, name);
     }
 
+    /// Shows the network as a pass has found it, after that long.
+    pub fn show_network(&self, decision: &Decision, took: Duration) {
+        self.0.network.show(decision, took);
+    }
+
     /// Everything, as OpenMetrics.
     pub fn open_metrics(&self) -> String {
         let mut out = String::new();
@@ -361,6 +369,7 @@ impl Inner {
             failures: family(ours, "failures", "Failures by class and reason"),
             writes: family(ours, "kubernetes_writes", "Writes to Kubernetes"),
             objects: Objects::register(ours),
+            network: Network::register(ours),
             issues: Series::register(ours, "issuance", "Attempts to issue a certificate", Counter::default),
             issue_seconds: Series::register(
                 ours,

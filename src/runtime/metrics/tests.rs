@@ -2,7 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::api::{ConditionType, Finding, Verdict, conditions};
+use countersign_core::{
+    api::{ConditionType, Finding, Verdict, conditions},
+    network::{
+        compiled::{Edge, EdgeState},
+        consent::{Missing, Pair},
+        model::Identity,
+        plan::Phase,
+        ports::PortSet,
+    },
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
@@ -214,4 +223,29 @@ fn connections_and_trust_domains_go_with_all_their_series() {
     let scrape = Scrape::of(&metrics);
     assert!(scrape.with("\"one\"").is_empty(), "{:?}", scrape.with("\"one\""));
     assert!(scrape.with("connection=\"two\"").len() > 4 && scrape.with("trust_domain=\"two\"").len() > 20);
+}
+
+#[test]
+fn the_network_is_counted_by_state_and_by_phase() {
+    let metrics = Metrics::new();
+    let edges = |state: &str| format!("countersign_network_edges{{state=\"{state}\"}}");
+    assert_eq!(Scrape::of(&metrics).value(&edges("Pending")), Some(0.0));
+    let mut decision = Decision::default();
+    let name = |text: &str| countersign_core::network::model::Namespace::parse(text).unwrap();
+    let identity = |account: &str| Identity { namespace: name("shop"), account: account.to_owned() };
+    let waiting = EdgeState::Pending(Missing::Grant);
+    for (server, state) in [("a", EdgeState::Live), ("b", waiting), ("c", EdgeState::PortsDisjoint), ("d", waiting)] {
+        let edge = Edge { state, ports: PortSet::default(), unknown_ports: BTreeMap::new() };
+        decision.compiled.edges.insert(Pair { client: identity("order"), server: identity(server) }, edge);
+    }
+    decision.plan.phases = BTreeMap::from([(name("shop"), Phase::Closed), (name("b"), Phase::Closing)]);
+    metrics.show_network(&decision, Duration::from_millis(30));
+    let scrape = Scrape::of(&metrics);
+    let states = ["Live", "Observed", "Pending", "Refused"].map(|state| scrape.value(&edges(state)));
+    assert_eq!(states, [Some(1.0), Some(0.0), Some(2.0), Some(1.0)]);
+    assert_eq!(scrape.value("countersign_network_namespaces{phase=\"Closing\"}"), Some(1.0));
+    assert_eq!(scrape.value("countersign_network_decision_duration_seconds_count"), Some(1.0));
+    // What is over is not shown any longer.
+    metrics.show_network(&Decision::default(), Duration::ZERO);
+    assert_eq!(Scrape::of(&metrics).value(&edges("Pending")), Some(0.0));
 }

@@ -51,6 +51,7 @@ pub fn grant(
             Source::External(name) => edges.push((external_edge(&grant.key, name, Flow::Ingress, world), None)),
         }
     }
+    refuse_too_large(&mut edges, &servers, Flow::Ingress, world);
     status(edges, &servers, &grant.key, generation, world, previous, now)
 }
 
@@ -63,6 +64,7 @@ pub fn request(
     now: Timestamp,
 ) -> AccessStatus {
     let client = Identity { namespace: request.key.namespace.clone(), account: request.from.clone() };
+    let own = BTreeSet::from([client.clone()]);
     let edges = request.to.iter().map(|target| match target {
         Target::Identity { server, .. } => {
             edge(&Pair { client: client.clone(), server: server.clone() }, server.to_string(), world)
@@ -70,7 +72,21 @@ pub fn request(
         Target::External(name) => (external_edge(&request.key, name, Flow::Egress, world), None),
         Target::ApiServer => (api_server(&request.key, world), None),
     });
-    status(edges.collect(), &[client].into(), &request.key, generation, world, previous, now)
+    let mut edges: Vec<Told<'_>> = edges.collect();
+    refuse_too_large(&mut edges, &own, Flow::Egress, world);
+    status(edges, &own, &request.key, generation, world, previous, now)
+}
+
+/// What is not between two identities stands in the policy of one end only: where that is too large, it is not open.
+fn refuse_too_large(edges: &mut [Told<'_>], own: &BTreeSet<Identity>, flow: Flow, world: &World<'_>) {
+    let workloads = world.projection.workloads.iter().filter(|(_, one)| own.contains(&one.identity));
+    if !workloads.into_iter().any(|(key, _)| world.compiled.is_too_large(key, flow)) {
+        return;
+    }
+    let open = |line: &EdgeStatus| matches!(line.state, EdgePhase::Live | EdgePhase::Observed);
+    for (line, _) in edges.iter_mut().filter(|(line, edge)| edge.is_none() && open(line)) {
+        (line.state, line.reason) = (EdgePhase::Refused, Some(Reason::TooManyPeers.name().to_owned()));
+    }
 }
 
 fn made(peer: String, ports: Vec<String>, (state, reason): (EdgePhase, Option<Reason>)) -> EdgeStatus {
@@ -204,13 +220,16 @@ fn ready(edges: &[EdgeStatus]) -> Finding {
 }
 
 /// What a person can do about an edge that is not open.
-fn advice(reason: Reason) -> &'static str {
+pub(super) fn advice(reason: Reason) -> &'static str {
     match reason {
         Reason::GrantMissing => "the server must grant it",
         Reason::RequestMissing => "the client must request it",
         Reason::SelectsNothing => "no workload runs as it",
         Reason::PortsDisjoint => "what is requested and what is granted have no port in common",
         Reason::SelectorAmbiguous => "no labels select exactly its pods",
+        Reason::TooManyPeers => {
+            "one policy holds 1,000 peers in 240 KiB; grant a namespace as a whole, {namespace, all: true}"
+        }
         Reason::HostNetwork => "its pods run in the network of their node, which no policy selects",
         Reason::ExternalServiceMissing => "there is no ExternalService of that name here",
         Reason::OverlapsCluster => "its addresses lie within the cluster",

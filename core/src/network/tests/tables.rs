@@ -7,12 +7,15 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, Network
 
 use super::town::{Town, identity, named, namespace, tcp, workload};
 use crate::network::{
+    compile::MOST_PEERS,
     compiled::{EdgeState, Trouble},
     consent::{Missing, Pair},
     declared::{Addresses, ApiServer, Consent, Mode, Probes, Source, Target},
     model::{Cause, Flow, Protocol, Role},
+    opinion::disagreement,
     ports::PortSet,
-    projection::NoSelector,
+    preflight::held,
+    projection::{Applied, NoSelector, project},
     render,
     segments::Segmented,
     snapshot::{ApiServerAt, DataPlane, Dns, NodeBlocks},
@@ -228,6 +231,38 @@ fn a_workload_without_a_selector_is_opened_by_nobody_and_named() {
     let gone = requested(granted(shop())).request("shop/nobody", "payments/payment", &[tcp(1)]);
     let nobody = Pair { client: identity("shop/nobody"), ..pair() };
     assert_eq!(gone.compile().edges[&nobody].state, EdgeState::SelectsNothing);
+}
+
+/// A server that `count` identities of other namespaces call.
+fn popular(count: usize) -> Town {
+    let accounts: Vec<String> = (0..count).map(|number| format!("client-{number}")).collect();
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let town = Town::default().with("clients", &accounts).with("payments", &["payment"]).segment("payments", |_| {});
+    let from: Vec<Source> =
+        accounts.iter().map(|account| Source::Identity(identity(&format!("clients/{account}")))).collect();
+    town.grant("payments/payment", &from, &[tcp(80)])
+}
+
+#[test]
+fn a_policy_that_is_too_large_is_not_written_and_its_edges_are_refused() {
+    let server =
+        (namespace("payments"), Role::Workload { workload: workload("payments", "payment"), flow: Flow::Ingress });
+    let most = popular(MOST_PEERS).compile();
+    assert_eq!(most.policies[&server].isolates[&Flow::Ingress].len(), MOST_PEERS);
+    assert!(most.troubles.is_empty() && most.edges.values().all(|edge| edge.state == EdgeState::Live));
+    let town = popular(MOST_PEERS + 1);
+    let compiled = town.compile();
+    assert!(!compiled.policies.contains_key(&server));
+    let told =
+        Trouble::TooManyPeers { workload: workload("payments", "payment"), flow: Flow::Ingress, peers: MOST_PEERS + 1 };
+    assert_eq!(compiled.troubles, [told]);
+    assert!(compiled.edges.values().all(|edge| edge.state == EdgeState::TooManyPeers));
+    // What is declared for it is still known, so that what is applied stays.
+    assert_eq!(compiled.causes[&server].declared.len(), MOST_PEERS + 1);
+    // Closing would cut every one of them, so it is not begun.
+    assert!(held(&town.declared, &town.snapshot, &compiled).contains("payments"));
+    let projection = project(&town.snapshot, &Applied::new());
+    assert_eq!(disagreement(&town.declared, &town.snapshot, &projection, &compiled), None);
 }
 
 fn with_dns(mut town: Town) -> Town {
