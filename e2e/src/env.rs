@@ -59,6 +59,8 @@ pub struct OpenBao {
     pub root_token_file: PathBuf,
     /// Unseal key, readable by its owner only.
     pub unseal_key_file: PathBuf,
+    /// The server's record of every request, one JSON object a line.
+    pub record_file: PathBuf,
 }
 
 impl Env {

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod operator;
 pub mod outputs;
 pub mod program;
+pub mod records;
 pub mod rights;
 pub mod shop;
 pub mod wait;

@@ -14,7 +14,16 @@ use crate::{
 };
 
 /// Where our kinds are listed.
-pub const KINDS: [&str; 4] = ["secretbindings", "serviceidentities", "trustdomains", "vaultconnections"];
+pub const KINDS: [&str; 8] = [
+    "accessgrants",
+    "accessrequests",
+    "externalservices",
+    "secretbindings",
+    "segments",
+    "serviceidentities",
+    "trustdomains",
+    "vaultconnections",
+];
 
 /// The path of every object of a kind.
 pub fn all(kind: &str) -> String {

@@ -19,7 +19,7 @@ use countersign_e2e::{
     helm,
     manifests::parse,
     operator::{self, NAMESPACE, RELEASE, USER},
-    outputs,
+    outputs, records,
     rights::{granted, unused},
 };
 
@@ -71,6 +71,22 @@ fn provoked(act: &Act) -> bool {
     // Helm takes the rights away together with the pods, so the last leader cannot give its Lease back.
     let removal = patch("leases") && act.namespace == NAMESPACE;
     fence || quota || removal
+}
+
+/// By the server's own record: accounts of tenants read below their names, the operator signs.
+#[tokio::test]
+async fn nobody_asked_openbao_for_more_than_was_granted() -> Result<()> {
+    let Some(cluster) = Cluster::with(&["node", "openbao"]).await? else { return Ok(()) };
+    operator::installed(&cluster).await?;
+    let all = records::of(&cluster)?;
+    let (operators, tenants): (Vec<_>, Vec<_>) =
+        all.iter().filter(|one| !one.namespace.is_empty()).partition(|one| one.namespace == NAMESPACE);
+    ensure!(!operators.is_empty() && !tenants.is_empty(), "the record is empty");
+    let mut wrong: BTreeSet<_> = operators.iter().filter(|one| !one.is_the_operators()).collect();
+    wrong.extend(tenants.iter().filter(|one| !one.is_a_tenants()));
+    ensure!(wrong.is_empty(), "asked for without a grant: {wrong:#?}");
+    println!("{} requests of the operator, {} of tenants", operators.len(), tenants.len());
+    Ok(())
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ const CORE: [Core; 2] = [
 impl Core {
     /// Runs it before anything else shares the cores, and returns what it printed.
     fn run(&self) -> Result<String> {
-        let mut command = cargo(&["test", "--release", "--package", "countersign-core", "--features", "testing"]);
+        let mut command = cargo(&["test", "--release", "--package", "countersign-core", "--features", "load"]);
         command.args(["--test", self.target, "--", "--nocapture", self.test]);
         // A broken promise makes it fail, and is a figure like any other.
         let output =

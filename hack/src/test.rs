@@ -21,6 +21,9 @@ use crate::e2e;
 use crate::python;
 use crate::stage::{Counts, FEATURES, INDEX, check, counted};
 
+/// Where properties begin to search.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TestArgs {
@@ -55,8 +58,11 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
     cluster::start(cache, Layer::L0, place)?;
     let mut tests = cargo(&["test", "--workspace", "--features", FEATURES, "--no-fail-fast", "--", "--test-threads=4"]);
     tools.tell(&mut tests, &state);
-    // The debug build only shows that the simulator works; the release build below runs it in earnest.
-    tests.env("COUNTERSIGN_SCHEDULES", "3000");
+    if std::env::var_os(PROPERTY_SEED).is_none() {
+        // What lands must not depend on the luck of a day; who looks for what is still hidden sets another seed.
+        println!("properties begin with seed 1; {PROPERTY_SEED}=N tries others");
+        tests.env(PROPERTY_SEED, "1");
+    }
     let result = counted("units, properties, goldens, chart, bad input and OpenBao", &mut tests);
     cluster::stop(cache, place)?;
     counts += result?;
@@ -69,7 +75,7 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
             "--package",
             "countersign-core",
             "--features",
-            "testing",
+            "load",
             "--test",
             "simulate",
             "--test",

@@ -15,6 +15,7 @@ mod identities;
 mod judges;
 mod limits;
 mod lonely;
+mod paths;
 mod ports;
 mod refusals;
 mod targets;

@@ -79,6 +79,8 @@ pub struct OpenBaoEnv {
     pub root_token_file: PathBuf,
     /// Unseal key, readable by its owner only
     pub unseal_key_file: PathBuf,
+    /// The server's record of every request, one JSON object a line; values in it are hashed
+    pub record_file: PathBuf,
 }
 
 impl Env {

@@ -9,6 +9,7 @@ use crate::network::{
     model::{Opening, Openings, Peer, Policy, Ports, Role},
     projection::{Applied, project},
     tests::{
+        cases,
         oracle::any_town,
         town::{Town, identity, tcp},
     },
@@ -22,7 +23,7 @@ fn found(town: &Town, spoil: impl FnOnce(&mut Compiled)) -> Option<Disagreement>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// I-33: what the rendered objects let pass is what was declared.
     #[test]

@@ -18,7 +18,10 @@ use crate::network::{
     applied::{Bearer, Standing},
     plan::{Phase, Write},
     render::render,
-    tests::town::{Town, namespace, tcp},
+    tests::{
+        cases,
+        town::{Town, namespace, tcp},
+    },
 };
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -57,8 +60,21 @@ fn what_cannot_be_compiled_is_put_back_as_it_was() {
     }
 }
 
+/// A segment that is held back closes nothing, and so does not keep closed what another one opens.
+#[test]
+fn what_is_held_back_is_not_taken_for_closed() {
+    let edits = [
+        Edit::Close { at: 1, ingress: true, egress: false },
+        Edit::Declare { client: (0, 0), server: (0, 0), port: 80 },
+        Edit::TakeBack(0),
+        Edit::Close { at: 0, ingress: false, egress: true },
+        Edit::Open(1),
+    ];
+    assert_eq!(play(&edits, 0, Fault::None), []);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_declared_is_cut_and_nothing_closed_is_opened(edits in edits(), seed in any::<u64>()) {

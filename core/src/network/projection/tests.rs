@@ -6,6 +6,7 @@ use super::*;
 use crate::network::{
     model::{Protocol, WorkloadKind},
     snapshot::{Labels, NamespaceFacts, Pod, PodFacts, Workload},
+    tests::cases,
 };
 
 fn labels(text: &str) -> Labels {
@@ -314,7 +315,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(10_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What is chosen matches every pod of its own and nobody else's, judged pod by pod.
     #[test]

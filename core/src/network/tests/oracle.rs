@@ -7,7 +7,10 @@ use k8s_openapi::{
 };
 use proptest::prelude::*;
 
-use super::town::{Town, identity, named, namespace, tcp};
+use super::{
+    cases,
+    town::{Town, identity, named, namespace, tcp},
+};
 use crate::network::{
     declared::{Consent, GrantTo, Mode, PortRef, Source, Target},
     model::{Flow, Identity, Namespace},
@@ -224,7 +227,7 @@ pub fn any_town() -> impl Strategy<Value = Town> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(3_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_passes_is_what_was_declared(town in any_town()) {

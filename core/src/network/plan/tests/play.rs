@@ -155,7 +155,7 @@ pub fn play(edits: &[Edit], seed: u64, fault: Fault) -> Vec<Found> {
         addresses: BTreeSet::new(),
         node_local: false,
     });
-    world.always = world.declared();
+    world.always = world.declared(|_, _| true);
     world.ever = world.always.clone();
     for edit in edits {
         world.edit(edit);
@@ -238,12 +238,18 @@ impl World {
                 }
             }
         }
-        let declared = self.declared();
+        let declared = self.declared(|_, _| true);
         if matches!(edit, Edit::MoveDns) {
             self.moved = (self.always.difference(&declared).cloned().collect(), self.now + SETTLE);
         }
         self.always = self.always.intersection(&declared).cloned().collect();
-        self.ever.extend(declared);
+        // A namespace that is to be closed and is held back closes nothing that another one opens.
+        let standing = Standing::read(self.stored.values());
+        let is_closed = |there: &Namespace, flow: Flow| {
+            let deny = standing.ours.get(&(there.clone(), model::Role::Deny));
+            deny.is_some_and(|deny| deny.policy.isolates.contains_key(&flow))
+        };
+        self.ever.extend(self.declared(is_closed));
         // Somebody else's change is not ours to answer for, until it is repaired.
         if matches!(edit, Edit::Tamper(..)) {
             self.ever = self.passing(&[]);
@@ -339,7 +345,7 @@ impl World {
     /// At rest everything is as it was compiled, and what passes is what is declared.
     fn judge_rest(&mut self, plan: &Plan, standing: &Standing) {
         let newest: Vec<NetworkPolicy> = self.stored.values().cloned().collect();
-        let (passing, declared) = (self.passing(&newest), self.declared());
+        let (passing, declared) = (self.passing(&newest), self.declared(|_, _| true));
         let projection = project(&self.town.snapshot, &standing.selectors());
         let compiled = compile(&self.town.declared, &self.town.snapshot, &projection);
         let is_held = !held(&self.town.declared, &self.town.snapshot, &compiled).is_empty();
@@ -390,20 +396,23 @@ impl World {
         passing
     }
 
-    /// What is to pass by the words of the consent rules: all but what a closed end has no declaration for.
-    fn declared(&self) -> Passing {
+    /// What is to pass by the words of the consent rules: all but what a closed end has no declaration for. A direction of
+    /// a namespace counts as closed if it is to be and `counts`.
+    fn declared(&self, counts: impl Fn(&Namespace, Flow) -> bool) -> Passing {
         let all = self.passing(&[]);
-        all.into_iter().filter(|(from, to, port)| self.may_pass(from, to, *port)).collect()
+        all.into_iter().filter(|(from, to, port)| self.may_pass(from, to, *port, &counts)).collect()
     }
 
-    fn may_pass(&self, from: &str, to: &str, port: u16) -> bool {
+    fn may_pass(&self, from: &str, to: &str, port: u16, counts: &impl Fn(&Namespace, Flow) -> bool) -> bool {
         let (client, server) = (from.trim_end_matches("-1"), to.trim_end_matches("-1"));
         let (client, server) = (identity(client), identity(server));
         let mode =
             |there: &Namespace| self.town.declared.segments.get(there.as_str()).map_or(Mode::Off, |one| one.mode);
         let is_segmented = |there: &Namespace| mode(there) != Mode::Off;
         let closes = |there: &Namespace, flow: Flow| {
-            mode(there) == Mode::Enforce && self.town.declared.segments[there.as_str()].directions.contains(&flow)
+            mode(there) == Mode::Enforce
+                && self.town.declared.segments[there.as_str()].directions.contains(&flow)
+                && counts(there, flow)
         };
         if server.namespace.as_str() == "dns" {
             let ports = &self.town.snapshot.dns.as_ref().unwrap().ports;
