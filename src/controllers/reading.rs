@@ -13,6 +13,7 @@ use std::{
 use countersign_core::{
     api::Reason,
     binding::world::{Answer, What},
+    connection::lanes::{Asker, Lane},
     fault::{Class, Failure},
 };
 use futures::{
@@ -22,7 +23,7 @@ use futures::{
 use tokio::time::Instant;
 
 use super::connections::Connections;
-use crate::vault::Tenant;
+use crate::vault::{Tenant, asked_by};
 
 /// How long it is believed what a mount is.
 const MOUNTS_FOR: Duration = Duration::from_secs(24 * 3_600);
@@ -100,7 +101,13 @@ impl Reading {
         if !fresh && let Some(answering) = kept.answers.get(&key) {
             return answering.clone();
         }
-        let answering = self.ask(key.clone()).shared();
+        let lane = if fresh { Lane::New } else { Lane::Periodic };
+        let namespace = match &key.reader {
+            Reader::Tenant(tenant) => tenant.namespace.clone(),
+            Reader::Operator => String::new(),
+        };
+        let asking = asked_by(Asker { lane, namespace }, self.ask(key.clone()));
+        let answering = asking.boxed().shared();
         kept.answers.insert(key.clone(), answering.clone());
         let (all, answered) = (self.kept.clone(), answering.clone());
         // It is brought to its end even if the pass that began it is not.

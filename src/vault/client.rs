@@ -6,7 +6,7 @@
 //! is not read: there is no `VAULT_ADDR` that could send a token elsewhere.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +15,6 @@ use countersign_core::{
     connection::{
         address::Surroundings,
         breaker::{Breaker, Outcome, Permit},
-        pace::Pace,
     },
     fault::{Class, Failure},
     value::vault_path::VaultNamespace,
@@ -23,7 +22,6 @@ use countersign_core::{
 use http::{HeaderValue, StatusCode, header};
 use reqwest::redirect::Policy;
 use rustls_pki_types::DnsName;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -32,6 +30,7 @@ use super::{
     health::{self, Health},
     request::{Answer, Call, CallFailed, Request, Token},
     tls::{Resolver, Roots, client_config},
+    turns::{Crowded, Slot, Turns},
 };
 
 /// The most bytes of an answer.
@@ -95,10 +94,9 @@ pub struct VaultClient {
     base: String,
     namespace: Option<HeaderValue>,
     limits: Limits,
-    breaker: Mutex<Breaker>,
-    pace: Mutex<Pace>,
-    slots: Semaphore,
-    monotonic: Box<dyn Fn() -> Duration + Send + Sync>,
+    breaker: Arc<Mutex<Breaker>>,
+    turns: Turns,
+    monotonic: Arc<dyn Fn() -> Duration + Send + Sync>,
     observer: Box<dyn Fn(Observation) + Send + Sync>,
 }
 
@@ -135,15 +133,24 @@ impl VaultClient {
         builder = builder.dns_resolver(resolver);
         let http = builder.build().map_err(|_| classify::internal("the HTTP client cannot be built"))?;
         let namespace = settings.namespace.as_ref().map(|namespace| HeaderValue::from_str(&namespace.to_string()));
+        let breaker = Arc::new(Mutex::new(Breaker::new(settings.uid.clone())));
+        let monotonic: Arc<dyn Fn() -> Duration + Send + Sync> = Arc::new(monotonic);
+        let full = f64::from(settings.limits.requests_per_second.max(1));
+        let turns = Turns::new(settings.limits.in_flight, {
+            let (breaker, monotonic) = (breaker.clone(), monotonic.clone());
+            move || {
+                let now = monotonic();
+                (lock(&breaker).rate(now, full), now)
+            }
+        });
         Ok(Self {
             http,
             base: base.as_str().trim_end_matches('/').to_owned(),
             namespace: namespace.transpose().map_err(|_| invalid("the namespace cannot be sent as a header"))?,
             limits: settings.limits,
-            breaker: Mutex::new(Breaker::new(settings.uid.clone())),
-            pace: Mutex::default(),
-            slots: Semaphore::new(settings.limits.in_flight.max(1)),
-            monotonic: Box::new(monotonic),
+            breaker,
+            turns,
+            monotonic,
             observer: Box::new(|_| ()),
         })
     }
@@ -192,7 +199,7 @@ impl VaultClient {
     }
 
     /// Passes the breaker (probing, if it is our turn) and waits for a slot and our turn.
-    async fn admit(&self, request: &Request) -> Result<SemaphorePermit<'_>, Failure> {
+    async fn admit(&self, request: &Request) -> Result<Slot, Failure> {
         let permit = self.breaker().ask(self.now());
         match permit {
             Permit::Refuse(cause) => return Err(cause),
@@ -222,22 +229,15 @@ impl VaultClient {
     }
 
     /// Waits for a free slot and for the pace, but no longer than a request may take.
-    async fn turn(&self, request: &Request) -> Result<SemaphorePermit<'_>, Failure> {
+    async fn turn(&self, request: &Request) -> Result<Slot, Failure> {
         let own_budget = |words: &str, wait: Duration| {
             Failure::new(Class::Throttled, Reason::Throttled, format!("{request}: {words}")).retry_after(wait)
         };
         let timeout = self.limits.timeout;
-        let slot = match tokio::time::timeout(timeout, self.slots.acquire()).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(_)) => return Err(classify::internal("the connection's slots were closed")),
-            Err(_) => return Err(own_budget("our own limit `inFlight` is used up", timeout)),
-        };
-        let now = self.now();
-        let rate = self.breaker().rate(now, f64::from(self.limits.requests_per_second.max(1)));
-        let turn = lock(&self.pace).reserve(now, rate, timeout);
-        let wait = turn.map_err(|wait| own_budget("our own limit `requestsPerSecond` is used up", wait))?;
-        tokio::time::sleep(wait).await;
-        Ok(slot)
+        self.turns.enter(timeout).await.map_err(|crowded| match crowded {
+            Crowded::Slots => own_budget("our own limit `inFlight` is used up", timeout),
+            Crowded::Pace(wait) => own_budget("our own limit `requestsPerSecond` is used up", wait),
+        })
     }
 
     async fn exchange(&self, request: &Request, token: Option<&Token>) -> Result<Answer, CallFailed> {

@@ -19,6 +19,7 @@ mod session;
 mod sign;
 mod tenants;
 mod tls;
+mod turns;
 
 pub use client::{ConnectionSettings, Limits, Observation, VaultClient};
 pub use endpoints::{IssuerInfo, IssuerSettings, ListedIssuer, RoleInfo, SignAnswer, SignRequest, sign_path};
@@ -27,3 +28,4 @@ pub use request::Call;
 pub use session::{Credential, Session, SessionCounters};
 pub use tenants::{Tenant, Tenants};
 pub use tls::Roots;
+pub use turns::asked_by;

@@ -7,6 +7,7 @@ pub mod address;
 pub mod breaker;
 pub mod decide;
 pub mod intent;
+pub mod lanes;
 pub mod pace;
 pub mod report;
 #[cfg(test)]
