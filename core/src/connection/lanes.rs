@@ -78,9 +78,9 @@ impl Lanes {
         if wants(Lane::Own) {
             return Some(Lane::Own);
         }
-        let wanting: Vec<Lane> = [Lane::New, Lane::Periodic].into_iter().filter(|lane| wants(*lane)).collect();
+        let claims: Vec<Lane> = [Lane::New, Lane::Periodic].into_iter().filter(|lane| wants(*lane)).collect();
         let had = |lanes: &Self, lane: Lane| lanes.had.get(&lane).copied().unwrap_or_default();
-        let lane = wanting.iter().copied().min_by_key(|lane| had(self, *lane))?;
+        let lane = claims.iter().copied().min_by_key(|lane| had(self, *lane))?;
         let now = had(self, lane);
         // A lane that wanted nothing saves nothing up for later.
         for idle in [Lane::New, Lane::Periodic] {

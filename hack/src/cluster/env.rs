@@ -212,6 +212,7 @@ mod tests {
                 ca_file: "/ca".into(),
                 root_token_file: "/t".into(),
                 unseal_key_file: "/u".into(),
+                record_file: "/b/record.jsonl".into(),
             }),
         };
         let expected = json!({
@@ -219,7 +220,7 @@ mod tests {
             "capabilities": ["audit"], "imageLoader": "none", "secretRefreshSeconds": 2,
             "programs": {"kubectl": "/p", "helm": "/h", "bao": "/b", "ctr": null},
             "openbao": {"address": "https://127.0.0.1:8200", "caFile": "/ca", "rootTokenFile": "/t",
-                "unsealKeyFile": "/u"},
+                "unsealKeyFile": "/u", "recordFile": "/b/record.jsonl"},
         });
         assert_eq!(serde_json::from_str::<Value>(&env.render().unwrap()).unwrap(), expected);
     }
