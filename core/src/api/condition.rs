@@ -65,6 +65,8 @@ pub enum ConditionType {
     SelectorAmbiguous,
     /// A pod carries the labels of an identity that it does not run as.
     LabelSpoofed,
+    /// A policy of somebody else opens what a segment closes.
+    ForeignPolicyWidens,
     /// Addresses that are to be outside lie within the cluster.
     OverlapsCluster,
 }

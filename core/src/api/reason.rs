@@ -225,6 +225,8 @@ pub enum Reason {
     HostNetwork,
     /// A pod carries the labels of an identity that it does not run as.
     LabelSpoofed,
+    /// A policy of somebody else opens what a segment closes.
+    ForeignPolicyWidens,
     /// The ExternalService does not exist in the namespace that names it.
     ExternalServiceMissing,
     /// Addresses that are to be outside lie within the cluster.

@@ -122,6 +122,9 @@ pub fn next_step(reason: Reason) -> &'static str {
         Reason::SelectsNothing => "start a workload with that ServiceAccount, or correct its name",
         Reason::IdentityInTransition => "wait until the rollout ends; if two accounts are meant, split the workload",
         Reason::HostNetwork => "take the pods off the host's network; no policy selects them there",
+        Reason::ForeignPolicyWidens => {
+            "narrow or delete that NetworkPolicy; whoever may write one can open a closed namespace"
+        }
         Reason::LabelSpoofed => "delete the pod, or give it labels of its own",
         Reason::ExternalServiceMissing => "create the ExternalService in this namespace, or correct its name",
         Reason::OverlapsCluster => "name pods by their identity, in a grant and a request",

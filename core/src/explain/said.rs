@@ -76,6 +76,7 @@ pub fn place(reason: Reason) -> Step {
         | Reason::IdentityInTransition
         | Reason::HostNetwork
         | Reason::LabelSpoofed
+        | Reason::ForeignPolicyWidens
         | Reason::ExternalServiceMissing
         | Reason::OverlapsCluster
         | Reason::ApiServerClosed

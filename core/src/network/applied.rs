@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +61,14 @@ pub struct AppliedPolicy {
 }
 
 /// Everything of ours that is in the cluster, and what stands in its way.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Standing {
     /// Our objects.
     pub ours: BTreeMap<(Namespace, Role), AppliedPolicy>,
     /// NetworkPolicies of others, by namespace: their names.
     pub foreign: BTreeMap<Namespace, BTreeSet<String>>,
+    /// Those of others whole, without what nobody needs to judge them.
+    pub others: Vec<NetworkPolicy>,
     /// Objects with our label that carry a name which is another's, or that cannot be read; they are never touched.
     pub unreadable: BTreeMap<Namespace, BTreeSet<String>>,
 }
@@ -81,6 +86,7 @@ impl Standing {
             let has_subject = meta.annotations.as_ref().is_some_and(|all| all.contains_key(SUBJECT));
             let is_ours = label(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY) && has_subject;
             if !is_ours {
+                standing.others.push(judged(object));
                 standing.foreign.entry(namespace).or_default().insert(name);
                 continue;
             }
@@ -111,6 +117,16 @@ impl Standing {
         }
         applied
     }
+}
+
+/// A policy of somebody else, as far as it says what passes.
+fn judged(object: &NetworkPolicy) -> NetworkPolicy {
+    let metadata = ObjectMeta {
+        name: object.metadata.name.clone(),
+        namespace: object.metadata.namespace.clone(),
+        ..ObjectMeta::default()
+    };
+    NetworkPolicy { metadata, spec: object.spec.clone() }
 }
 
 /// A spec with its empty lists left out; the server and we write them differently.

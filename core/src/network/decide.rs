@@ -12,7 +12,10 @@ use super::{
     declared::{Declared, Mode, ObjectKey},
     intent::{self, Rejection},
     model::Namespace,
-    opinion::{Disagreement, disagreement},
+    opinion::{
+        Disagreement, disagreement,
+        surplus::{Surplus, surplus},
+    },
     plan::{Inputs, Plan, plan},
     preflight::held,
     projection::{Projection, project},
@@ -76,6 +79,8 @@ pub struct Decision {
     pub compiled: Compiled,
     /// What the second opinion found.
     pub disagreement: Option<Disagreement>,
+    /// What policies of others let pass beside ours, the first in each namespace.
+    pub surplus: BTreeMap<Namespace, Surplus>,
     /// What is written next.
     pub plan: Plan,
 }
@@ -91,6 +96,7 @@ impl Decision {
             standing: &self.standing,
             plan: &self.plan,
             disagreement: self.disagreement.as_ref(),
+            surplus: &self.surplus,
             failures,
         }
     }
@@ -117,6 +123,7 @@ pub fn decide(
     let projection = project(&snapshot, &standing.selectors());
     let compiled = compile(&declared, &snapshot, &projection);
     let disagreement = disagreement(&declared, &snapshot, &projection, &compiled);
+    let surplus = surplus(&declared, &snapshot, &projection, &compiled, &standing.others);
     let held = held(&declared, &snapshot, &compiled);
     let mut plan = plan(&Inputs {
         declared: &declared,
@@ -134,7 +141,7 @@ pub fn decide(
         plan.writes.clear();
         plan.wake = None;
     }
-    Decision { declared, rejections, snapshot, standing, projection, compiled, disagreement, plan }
+    Decision { declared, rejections, snapshot, standing, projection, compiled, disagreement, surplus, plan }
 }
 
 fn parse(objects: &Objects<'_>) -> (Declared, Rejections) {

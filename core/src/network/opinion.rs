@@ -5,6 +5,7 @@
 //! workload's template and live pods, a pod without labels in each namespace, and one in a namespace that nobody
 //! declared anything about. In a large cluster every declared edge is asked about, and a fixed sample of all other pairs.
 
+pub mod surplus;
 #[cfg(test)]
 mod tests;
 

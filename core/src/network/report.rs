@@ -16,7 +16,7 @@ use super::{
     declared::{Declared, Mode, Segment},
     intent::Rejection,
     model::{Cause, Namespace, Opening, Peer, Ports, Role},
-    opinion::Disagreement,
+    opinion::{Disagreement, surplus::Surplus},
     plan::{Phase, Plan},
     preflight::{Blocker, Preflight},
     projection::Projection,
@@ -55,6 +55,8 @@ pub struct World<'a> {
     pub plan: &'a Plan,
     /// What the second opinion found.
     pub disagreement: Option<&'a Disagreement>,
+    /// What policies of others let pass beside ours.
+    pub surplus: &'a BTreeMap<Namespace, Surplus>,
     /// Writes that failed, by namespace.
     pub failures: &'a BTreeMap<Namespace, Failure>,
 }
@@ -387,6 +389,13 @@ fn troubles(
             access::advice(Reason::TooManyPeers)
         );
         tell(ConditionType::Unresolved, Reason::TooManyPeers, words);
+    }
+    if let Some((there, found)) = mine.iter().find_map(|there| Some((there, world.surplus.get(*there)?))) {
+        let Surplus { policy, from, to, port, .. } = found;
+        let words = format!(
+            "NetworkPolicy {there}/{policy} lets {from} reach {to} on port {port}, which nobody declared; narrow or delete it"
+        );
+        tell(ConditionType::ForeignPolicyWidens, Reason::ForeignPolicyWidens, words);
     }
     let mut spoofs = world.projection.spoofs.iter().filter(|spoof| mine.contains(&&spoof.matches.namespace));
     if let Some(first) = spoofs.next() {

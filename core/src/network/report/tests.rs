@@ -6,6 +6,7 @@ use crate::{
     network::{
         applied::Standing,
         declared::{Addresses, ObjectKey, Request, Source},
+        opinion::surplus::surplus,
         plan::{Inputs, plan},
         preflight::held,
         projection::{Applied, project},
@@ -19,6 +20,7 @@ struct Told {
     projection: Projection,
     compiled: Compiled,
     standing: Standing,
+    surplus: BTreeMap<Namespace, Surplus>,
     plan: Plan,
     failures: BTreeMap<Namespace, Failure>,
 }
@@ -43,7 +45,8 @@ impl Told {
             since: Timestamp::UNIX_EPOCH,
             now: Timestamp::from_second(1_000).unwrap(),
         });
-        Self { town, projection, compiled, standing, plan, failures: BTreeMap::new() }
+        let surplus = surplus(&town.declared, &town.snapshot, &projection, &compiled, &standing.others);
+        Self { town, projection, compiled, standing, surplus, plan, failures: BTreeMap::new() }
     }
 
     fn new(town: Town) -> Self {
@@ -78,6 +81,7 @@ impl Told {
             projection: &self.projection,
             compiled: &self.compiled,
             standing: &self.standing,
+            surplus: &self.surplus,
             plan: &self.plan,
             disagreement: None,
             failures: &self.failures,
@@ -200,6 +204,41 @@ fn the_troubles_of_a_segment_have_a_name() {
     let conditions = said(&told.segment("b").conditions);
     assert!(conditions.contains(&"Applied=False/PermissionMissing".to_owned()), "{conditions:?}");
     assert!(conditions.contains(&"Stalled=True/PermissionMissing".to_owned()), "{conditions:?}");
+}
+
+/// A policy of somebody else in `b`, for every pod there.
+fn foreign(spec: serde_json::Value) -> Standing {
+    let object = serde_json::json!({"metadata": {"namespace": "b", "name": "legacy"}, "spec": spec});
+    Standing::read(&[serde_json::from_value(object).unwrap()])
+}
+
+#[test]
+fn a_foreign_policy_that_opens_more_than_was_declared_is_named() {
+    use serde_json::json;
+    let widens = |spec| {
+        let status = Told::of(closed(both(town())), foreign(spec)).segment("b");
+        status.conditions.into_iter().find(|one| one.type_ == "ForeignPolicyWidens").map(|one| one.message)
+    };
+    let all = widens(json!({"podSelector": {}, "ingress": [{}]})).unwrap();
+    assert!(all.contains("b/legacy") && all.contains(" reach "), "{all}");
+    let port = widens(json!({"podSelector": {}, "ingress": [{"ports": [{"port": 9999}]}]})).unwrap();
+    assert!(port.contains("port 9999"), "{port}");
+    let out = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]});
+    assert!(widens(out).is_some());
+    // Closing more opens nothing, and what was declared anyway is no surplus.
+    assert_eq!(widens(json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})), None);
+    let from = json!({
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a"}},
+        "podSelector": {"matchLabels": {"app": "x"}},
+    });
+    let edge = json!({
+        "podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Ingress"],
+        "ingress": [{"from": [from], "ports": [{"port": 80, "protocol": "TCP"}]}],
+    });
+    assert_eq!(widens(edge), None);
+    // A namespace that is not closed has no wall to open.
+    let open = Told::of(both(town()), foreign(json!({"podSelector": {}, "ingress": [{}]})));
+    assert!(open.surplus.is_empty());
 }
 
 #[test]
