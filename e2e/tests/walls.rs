@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
     api::{Change, array, path_of, text},
     cluster::Cluster,
-    conditions::{Expected, ready, reports},
+    conditions::{Expected, TRUTH, ready, reports},
     manifests,
     operator::{self, NAMESPACE},
     shop::{self, Knock, Log, knock},
@@ -63,6 +63,7 @@ async fn play(cluster: &Cluster) -> Result<()> {
     tamper(cluster, &stranger).await?;
     ensure!(quiet(cluster).await? == failed, "a declared call failed while a policy was restored");
 
+    widen(cluster).await?;
     revoke(cluster).await?;
     let failed = quiet(cluster).await?;
     open(cluster).await?;
@@ -203,6 +204,27 @@ async fn tamper(cluster: &Cluster, stranger: &str) -> Result<()> {
     until("the door is closed again", SLOW, async || {
         let heard = knock(cluster, stranger, "default", DOOR).await?;
         Ok(if heard == Knock::Silence { Ok(()) } else { Err(format!("{heard:?}")) })
+    })
+    .await
+}
+
+/// A policy of somebody else that opens what is closed is named while it stands; nobody touches it.
+async fn widen(cluster: &Cluster) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": "payments", "name": "open-sesame"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": [{"port": 9999}]}]},
+    });
+    cluster.api.apply(&policy).await?;
+    let widens = Expected::status("ForeignPolicyWidens", "True").because("ForeignPolicyWidens");
+    let segment = reports(&cluster.api, SEGMENT, &widens, TRUTH).await?;
+    ensure!(array(&segment, "/status/foreignPolicies").contains(&json!("payments/open-sesame")), "{segment}");
+    cluster.api.delete(&path_of(&policy)?).await?;
+    until("nothing widens any more", TRUTH, async || {
+        let segment = cluster.api.get(SEGMENT).await?;
+        let conditions = array(&segment, "/status/conditions");
+        let found = conditions.iter().find(|one| text(one, "/type") == "ForeignPolicyWidens");
+        Ok(found.map_or(Ok(()), |one| Err(one.to_string())))
     })
     .await
 }

@@ -249,3 +249,15 @@ fn the_network_is_counted_by_state_and_by_phase() {
     metrics.show_network(&Decision::default(), Duration::ZERO);
     assert_eq!(Scrape::of(&metrics).value(&edges("Pending")), Some(0.0));
 }
+
+/// The page names every family that there is, and no other.
+#[test]
+fn the_reference_is_complete() {
+    let page = include_str!("../../../docs/reference/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let told: BTreeMap<&str, &str> = rows.map(|(name, rest)| (name, rest.split(' ').next().unwrap())).collect();
+    let text = Metrics::new().open_metrics();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let real: BTreeMap<&str, &str> = families.collect();
+    assert_eq!(told, real);
+}
