@@ -37,7 +37,7 @@ pub struct Inputs<'a> {
     pub compiled: &'a Compiled,
     /// What there is.
     pub standing: &'a Standing,
-    /// Segments, by name, that close no further namespace now.
+    /// Segments, by name, that close no further namespace and no further direction now.
     pub held: &'a BTreeSet<String>,
     /// When something of ours was last written or deleted in a namespace.
     pub touched: &'a BTreeMap<Namespace, Timestamp>,
@@ -318,6 +318,10 @@ impl<'a> Place<'a> {
             .into_iter()
             .find(|flow| segment.directions.contains(flow) && !denied.contains(flow));
         if let Some(next) = missing {
+            // Also of a namespace that is closed in the other direction already.
+            if self.inputs.held.contains(&segment.name) {
+                return Vec::new();
+            }
             let flows = denied.iter().copied().chain([next]).collect();
             let goal = self.goal(&Role::Deny, &flows);
             let live = self.live.get(&Role::Deny).copied();

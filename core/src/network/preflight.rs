@@ -20,7 +20,7 @@ pub struct WouldBreak {
     pub missing: Missing,
 }
 
-/// Why no namespace of a segment may be closed now, whatever the segment says.
+/// Why no namespace and no direction of a segment may be closed now, whatever the segment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocker {
     /// Name resolution is excepted and was not found.
@@ -79,14 +79,14 @@ impl Preflight {
         found
     }
 
-    /// Whether no further namespace is closed now.
+    /// Whether no further namespace and no further direction is closed now.
     pub fn holds(&self, segment: &Segment) -> bool {
         let breaks = segment.pace.on_would_break == OnWouldBreak::Hold && !self.would_break.is_empty();
         breaks || !self.blockers.is_empty()
     }
 }
 
-/// The names of the segments that close no further namespace now.
+/// The names of the segments that close nothing further now.
 pub fn held(declared: &Declared, snapshot: &Snapshot, compiled: &Compiled) -> BTreeSet<String> {
     let segmented = Segmented::new(declared, snapshot);
     let enforcing = declared.segments.values().filter(|segment| segment.mode == Mode::Enforce);

@@ -293,7 +293,7 @@ fn applied(segment: &Segment, mine: &[&Namespace], preflight: &Preflight, world:
     }
     let phase = |there: &&&Namespace| world.plan.phases.get(**there).copied();
     let open: Vec<&&Namespace> = mine.iter().filter(|there| phase(there) != Some(Phase::Closed)).collect();
-    if preflight.holds(segment) && open.iter().any(|there| phase(there) == Some(Phase::Open)) {
+    if preflight.holds(segment) && !open.is_empty() {
         return no(Reason::Held, held(preflight));
     }
     let pending = world.plan.writes.iter().any(|write| mine.iter().any(|there| there.as_str() == write.namespace()));

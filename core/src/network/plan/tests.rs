@@ -73,6 +73,18 @@ fn what_is_held_back_is_not_taken_for_closed() {
     assert_eq!(play(&edits, 0, Fault::None), []);
 }
 
+/// A direction that is closed later is held back like a namespace.
+#[test]
+fn a_direction_is_not_closed_while_an_edge_cannot_be_selected() {
+    let edits = [
+        Edit::Declare { client: (2, 0), server: (0, 0), port: 80 },
+        Edit::Close { at: 2, ingress: true, egress: false },
+        Edit::Twin((2, 0)),
+        Edit::Close { at: 2, ingress: false, egress: true },
+    ];
+    assert_eq!(play(&edits, 0, Fault::None), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
 
