@@ -27,6 +27,12 @@ use countersign_e2e::{
 const UNSEEN: [(&str, &str); 1] =
     [("patch events.events.k8s.io (everywhere)", "only an event that repeats within minutes becomes a series")];
 
+/// Namespaces, by the start of their names, that tests grant more than what lies below their name, each with the reason.
+const GRANTED_MORE: [(&str, &str); 2] = [
+    ("plain-", "an engine of its own, under a name of its own"),
+    ("stranger-", "another namespace's path, which the server's own policy refuses"),
+];
+
 /// Paths that every account may read and that say nothing about objects.
 const OPEN: [&str; 4] = ["/version", "/api", "/apis", "/openapi"];
 
@@ -83,7 +89,11 @@ async fn nobody_asked_openbao_for_more_than_was_granted() -> Result<()> {
         all.iter().filter(|one| !one.namespace.is_empty()).partition(|one| one.namespace == NAMESPACE);
     ensure!(!operators.is_empty() && !tenants.is_empty(), "the record is empty");
     let mut wrong: BTreeSet<_> = operators.iter().filter(|one| !one.is_the_operators()).collect();
-    wrong.extend(tenants.iter().filter(|one| !one.is_a_tenants()));
+    let excepted = |one: &records::Asked| GRANTED_MORE.iter().any(|(prefix, _)| one.namespace.starts_with(prefix));
+    wrong.extend(tenants.iter().filter(|one| !one.is_a_tenants() && !excepted(one)));
+    for (prefix, reason) in GRANTED_MORE {
+        println!("granted more: {prefix}*: {reason}");
+    }
     ensure!(wrong.is_empty(), "asked for without a grant: {wrong:#?}");
     println!("{} requests of the operator, {} of tenants", operators.len(), tenants.len());
     Ok(())
