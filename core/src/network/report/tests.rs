@@ -207,7 +207,7 @@ fn the_troubles_of_a_segment_have_a_name() {
 }
 
 /// A policy of somebody else in `b`, for every pod there.
-fn foreign(spec: serde_json::Value) -> Standing {
+fn foreign(spec: &serde_json::Value) -> Standing {
     let object = serde_json::json!({"metadata": {"namespace": "b", "name": "legacy"}, "spec": spec});
     Standing::read(&[serde_json::from_value(object).unwrap()])
 }
@@ -215,8 +215,8 @@ fn foreign(spec: serde_json::Value) -> Standing {
 #[test]
 fn a_foreign_policy_that_opens_more_than_was_declared_is_named() {
     use serde_json::json;
-    let widens = |spec| {
-        let status = Told::of(closed(both(town())), foreign(spec)).segment("b");
+    let widens = |spec: serde_json::Value| {
+        let status = Told::of(closed(both(town())), foreign(&spec)).segment("b");
         status.conditions.into_iter().find(|one| one.type_ == "ForeignPolicyWidens").map(|one| one.message)
     };
     let all = widens(json!({"podSelector": {}, "ingress": [{}]})).unwrap();
@@ -237,7 +237,7 @@ fn a_foreign_policy_that_opens_more_than_was_declared_is_named() {
     });
     assert_eq!(widens(edge), None);
     // A namespace that is not closed has no wall to open.
-    let open = Told::of(both(town()), foreign(json!({"podSelector": {}, "ingress": [{}]})));
+    let open = Told::of(both(town()), foreign(&json!({"podSelector": {}, "ingress": [{}]})));
     assert!(open.surplus.is_empty());
 }
 
