@@ -250,13 +250,26 @@ fn the_network_is_counted_by_state_and_by_phase() {
     assert_eq!(Scrape::of(&metrics).value(&edges("Pending")), Some(0.0));
 }
 
-/// The page names every family that there is, and no other.
+/// The page names every family that there is, and no other. One without a series is not shown, so each gets one.
 #[test]
 fn the_reference_is_complete() {
+    let metrics = Metrics::new();
+    metrics.set_leader("countersign", true);
+    metrics.set_readiness(Check::Crds, true);
+    metrics.set_clock_skew(Against::ApiServer, 1);
+    metrics.count_failure(Controller::Identity, &Failure::new(Class::Bug, Reason::InternalError, ""));
+    metrics.count_issue("prod", Trigger::Initial, Outcome::Success);
+    metrics.observe_issue("prod", Duration::ZERO);
+    let (engine, operation, took) = (Engine::Kv, Operation::ReadValues, Duration::ZERO);
+    metrics.observe_vault_request(VaultRequest { connection: "main", engine, operation, code: Some(200), took });
+    metrics.count_login("main", Outcome::Success);
+    metrics.set_vault("main", true, false);
+    let abnormal = status(&[(ConditionType::Ready, Verdict::False, Reason::Issuing)]);
+    metrics.show_object(&identity("web", &abnormal, "prod"));
     let page = include_str!("../../../docs/reference/metrics.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let told: BTreeMap<&str, &str> = rows.map(|(name, rest)| (name, rest.split(' ').next().unwrap())).collect();
-    let text = Metrics::new().open_metrics();
+    let text = metrics.open_metrics();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let real: BTreeMap<&str, &str> = families.collect();
     assert_eq!(told, real);
