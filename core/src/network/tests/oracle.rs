@@ -239,7 +239,9 @@ proptest! {
     fn fewer_declarations_open_nothing(town in any_town(), which in any::<prop::sample::Index>()) {
         let mut fewer = town.clone();
         let count = town.declared.grants.len() + town.declared.requests.len();
-        prop_assume!(count > 0);
+        if count == 0 {
+            return Ok(());
+        }
         let which = which.index(count);
         if let Some(key) = town.declared.grants.keys().nth(which) {
             fewer.declared.grants.remove(key);
