@@ -121,11 +121,12 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Whether the policy of a workload in that direction is left as it is, as it would name too many peers.
-    pub fn is_too_large(&self, key: &WorkloadKey, direction: Flow) -> bool {
-        self.troubles.iter().any(|trouble| match trouble {
-            Trouble::TooManyPeers { workload, flow, .. } => workload == key && *flow == direction,
-            _ => false,
-        })
+    /// The workloads, by direction, whose policy is left as it is, as it would name too many peers.
+    pub fn too_large(&self) -> BTreeSet<(&WorkloadKey, Flow)> {
+        let large = self.troubles.iter().filter_map(|trouble| match trouble {
+            Trouble::TooManyPeers { workload, flow, .. } => Some((workload, *flow)),
+            _ => None,
+        });
+        large.collect()
     }
 }

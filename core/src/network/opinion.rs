@@ -82,8 +82,14 @@ pub fn disagreement(
     let people = representatives(snapshot, projection, &none);
     let scene = scene(snapshot, &people, objects.collect());
     let evaluator = Evaluator::new(&scene);
-    let judge =
-        Judge { snapshot, projection, compiled, segmented: &segmented, consents: &consents, evaluator: &evaluator };
+    let judge = Judge {
+        snapshot,
+        projection,
+        too_large: compiled.too_large(),
+        segmented: &segmented,
+        consents: &consents,
+        evaluator: &evaluator,
+    };
     let ports = mentioned(declared);
     for (client, server) in pairs(&people, compiled) {
         if let Some(found) = judge.differs(client, server, &ports) {
@@ -192,7 +198,7 @@ fn pairs<'r, 'a>(
 struct Judge<'a> {
     snapshot: &'a Snapshot,
     projection: &'a Projection,
-    compiled: &'a Compiled,
+    too_large: BTreeSet<(&'a WorkloadKey, Flow)>,
     segmented: &'a Segmented<'a>,
     consents: &'a Consents<'a>,
     evaluator: &'a Evaluator<'a>,
@@ -211,7 +217,7 @@ impl Judge<'_> {
         let (ingress, egress) = (self.ingress(client, server), self.egress(client, server));
         // What was not written as it is too large is frozen, whatever it is.
         let frozen =
-            |one: &Representative<'_>, flow| one.identity.is_some_and(|(key, _)| self.compiled.is_too_large(key, flow));
+            |one: &Representative<'_>, flow| one.identity.is_some_and(|(key, _)| self.too_large.contains(&(key, flow)));
         let skipped = [(server, Flow::Ingress), (client, Flow::Egress)].map(|(one, flow)| (flow, frozen(one, flow)));
         for port in numbers {
             let (from, to) = (End::Pod(client.id.clone()), End::Pod(server.id.clone()));

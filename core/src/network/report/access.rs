@@ -80,7 +80,8 @@ pub fn request(
 /// What is not between two identities stands in the policy of one end only: where that is too large, it is not open.
 fn refuse_too_large(edges: &mut [Told<'_>], own: &BTreeSet<Identity>, flow: Flow, world: &World<'_>) {
     let workloads = world.projection.workloads.iter().filter(|(_, one)| own.contains(&one.identity));
-    if !workloads.into_iter().any(|(key, _)| world.compiled.is_too_large(key, flow)) {
+    let too_large = world.compiled.too_large();
+    if !workloads.into_iter().any(|(key, _)| too_large.contains(&(key, flow))) {
         return;
     }
     let open = |line: &EdgeStatus| matches!(line.state, EdgePhase::Live | EdgePhase::Observed);
