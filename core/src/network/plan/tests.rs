@@ -33,6 +33,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         1 => there().prop_map(Edit::Open),
         1 => there().prop_map(Edit::Delete),
         4 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Declare { client, server, port }),
+        1 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Ask { client, server, port }),
         2 => (0..60usize).prop_map(Edit::TakeBack),
         1 => who().prop_map(Edit::Relabel),
         1 => who().prop_map(Edit::Twin),
@@ -97,6 +98,8 @@ proptest! {
 /// Edits that go through every step of the order.
 fn tour() -> Vec<Edit> {
     vec![
+        Edit::Close { at: 2, ingress: false, egress: true },
+        Edit::Open(2),
         Edit::Declare { client: (0, 0), server: (1, 0), port: 80 },
         Edit::Close { at: 1, ingress: true, egress: true },
         Edit::Close { at: 0, ingress: true, egress: true },
@@ -104,6 +107,7 @@ fn tour() -> Vec<Edit> {
         Edit::MoveDns,
         Edit::MoveDns,
         Edit::Declare { client: (0, 1), server: (1, 0), port: 81 },
+        Edit::Ask { client: (0, 1), server: (1, 1), port: 80 },
         Edit::Open(1),
         Edit::Delete(0),
     ]
@@ -116,16 +120,21 @@ fn the_tour_is_clean() {
     }
 }
 
-/// The judge sees what it is there for: each wrong order is found, by the finding named beside it.
+/// The judge sees what it is there for: each wrong order and each wrong object is found, by the finding named beside it.
 #[test]
-fn every_wrong_order_is_found() {
+fn every_wrong_order_and_object_is_found() {
     for (fault, finding) in [
         (Fault::DenyFirst, Found::Cut),
         (Fault::NoBarrier, Found::Cut),
         (Fault::DeleteBeforeCreate, Found::Opened),
         (Fault::NarrowAtOnce, Found::Cut),
         (Fault::DenyLastToGo, Found::Cut),
-        (Fault::NeverNarrow, Found::Unsettled),
+        (Fault::NeverNarrow, Found::Opened),
+        (Fault::EmptyPeers, Found::Opened),
+        (Fault::TypesLeftOut, Found::Cut),
+        (Fault::AnyNamespace, Found::Opened),
+        (Fault::NoNameResolution, Found::Cut),
+        (Fault::RequestIsEnough, Found::Opened),
     ] {
         let found: Vec<Found> = (0..20).flat_map(|seed| play(&tour(), seed, fault)).collect();
         assert!(found.contains(&finding), "{fault:?} was not found: {found:?}");

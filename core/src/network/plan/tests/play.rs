@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
-use super::spoil::{Fault, spoil};
+use super::spoil::{Fault, all_granted, spoil, spoiled};
 use crate::network::{
     applied::Standing,
     compile::compile,
@@ -45,6 +45,12 @@ pub enum Edit {
         server: (usize, usize),
         port: u16,
     },
+    /// Somebody requests what nobody grants.
+    Ask {
+        client: (usize, usize),
+        server: (usize, usize),
+        port: u16,
+    },
     TakeBack(usize),
     /// A workload and its pods get one label more.
     Relabel((usize, usize)),
@@ -70,11 +76,11 @@ pub enum Tampering {
 /// What the judge found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Found {
-    /// Something that stayed declared did not pass.
+    /// Something that stayed declared did not pass, or at rest what is declared does not.
     Cut,
-    /// Something that stayed closed passed.
+    /// Something that stayed closed passed, or at rest what nobody declared does.
     Opened,
-    /// It does not come to rest, or rests in another state than the one that was compiled.
+    /// It does not come to rest, or rests with something unfinished.
     Unsettled,
 }
 
@@ -199,6 +205,11 @@ impl World {
                     &[tcp(*port)],
                 );
             }
+            Edit::Ask { client, server, port } => {
+                let name = |(there, account): &(usize, usize)| format!("{}/{}", NAMESPACES[*there], ACCOUNTS[*account]);
+                let town = std::mem::take(&mut self.town);
+                self.town = town.request(&name(client), &name(server), &[tcp(*port)]);
+            }
             Edit::TakeBack(index) => {
                 let grants = &mut self.town.declared.grants;
                 if let Some(key) = grants.keys().nth(index % grants.len().max(1)).cloned() {
@@ -265,7 +276,9 @@ impl World {
         for _ in 0..80 {
             let standing = Standing::read(self.stored.values());
             let touched = if self.fault == Fault::NoBarrier { BTreeMap::new() } else { self.touched.clone() };
-            let mut plan = planned(&self.town, &standing, &touched, at(self.now));
+            let believed =
+                if self.fault == Fault::RequestIsEnough { all_granted(&self.town) } else { self.town.clone() };
+            let mut plan = planned(&believed, &standing, &touched, at(self.now));
             spoil(self.fault, self, &mut plan);
             if plan.writes.is_empty() {
                 let Some(wake) = plan.wake else {
@@ -357,8 +370,15 @@ impl World {
             .iter()
             .filter(|name| !closed(name))
             .any(|there| standing.ours.keys().any(|(here, _)| *here == namespace(there)));
-        if left || !is_frozen && !is_held && (unfinished || passing != declared) {
+        let is_whole = !is_frozen && !is_held;
+        if left || is_whole && unfinished {
             self.found.push(Found::Unsettled);
+        }
+        if is_whole && !passing.is_subset(&declared) {
+            self.found.push(Found::Opened);
+        }
+        if is_whole && !declared.is_subset(&passing) {
+            self.found.push(Found::Cut);
         }
         self.always = passing.intersection(&declared).cloned().collect();
         self.ever = passing;
@@ -366,7 +386,8 @@ impl World {
 
     /// Every pair of pods with a port that these objects let pass.
     fn passing(&self, policies: &[NetworkPolicy]) -> Passing {
-        let mut scene = Scene { policies: policies.to_vec(), ..Scene::default() };
+        let policies = policies.iter().map(|object| spoiled(self.fault, object)).collect();
+        let mut scene = Scene { policies, ..Scene::default() };
         for there in self.town.snapshot.namespaces.keys() {
             scene.namespaces.insert(there.to_string(), BTreeMap::new());
         }

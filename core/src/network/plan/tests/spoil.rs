@@ -1,16 +1,20 @@
-//! Wrong orders, each made of the right one: what the judge must find.
+//! Wrong orders and wrong objects, each made of the right one: what the judge must find.
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyPeer},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
 
 use super::play::World;
 use crate::network::{
-    model::Role,
+    declared::{Source, Target},
+    model::{Identity, Role},
     plan::{Phase, Plan, Write},
     render::{name, render},
-    tests::town::namespace,
+    tests::town::{Town, namespace},
 };
 
-/// A wrong order.
+/// What is done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The right one.
@@ -27,6 +31,16 @@ pub enum Fault {
     DenyLastToGo,
     /// What was widened stays so.
     NeverNarrow,
+    /// A set of peers that came to nothing is written as an empty list, which means everybody.
+    EmptyPeers,
+    /// `policyTypes` is left out, so that an object about the way out closes the way in as well.
+    TypesLeftOut,
+    /// A peer is known by its labels alone, whatever its namespace.
+    AnyNamespace,
+    /// The object of the way out forgets name resolution.
+    NoNameResolution,
+    /// A request opens a server that has granted nothing.
+    RequestIsEnough,
 }
 
 fn is_deny(write: &Write) -> bool {
@@ -40,7 +54,13 @@ fn removal(there: &str, name: &str) -> Write {
 /// Makes a wrong plan of the right one.
 pub(super) fn spoil(fault: Fault, world: &World, plan: &mut Plan) {
     match fault {
-        Fault::None | Fault::NoBarrier => {}
+        Fault::None
+        | Fault::NoBarrier
+        | Fault::EmptyPeers
+        | Fault::TypesLeftOut
+        | Fault::AnyNamespace
+        | Fault::NoNameResolution
+        | Fault::RequestIsEnough => {}
         Fault::DenyFirst => deny_first(world, plan),
         Fault::DeleteBeforeCreate => {
             let replaces = |write: &Write| matches!(write, Write::Apply { expected: Some(_), .. });
@@ -73,6 +93,50 @@ pub(super) fn spoil(fault: Fault, world: &World, plan: &mut Plan) {
             });
         }
     }
+}
+
+/// What an object would say if it were made wrong: nobody who reads our record of it could tell.
+pub(super) fn spoiled(fault: Fault, object: &NetworkPolicy) -> NetworkPolicy {
+    let mut object = object.clone();
+    let Some(spec) = &mut object.spec else { return object };
+    match fault {
+        Fault::EmptyPeers => spec.ingress.iter_mut().flatten().for_each(|rule| rule.from = Some(Vec::new())),
+        Fault::TypesLeftOut => spec.policy_types = None,
+        Fault::AnyNamespace => {
+            let sources = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.from.as_mut());
+            sources.flatten().for_each(forget_namespace);
+        }
+        Fault::NoNameResolution => {
+            let forget = |rules: &mut Vec<NetworkPolicyEgressRule>| {
+                rules.retain(|rule| !rule.ports.iter().flatten().any(|port| is_name_resolution(port.port.as_ref())));
+            };
+            spec.egress.iter_mut().for_each(forget);
+        }
+        _ => {}
+    }
+    object
+}
+
+fn forget_namespace(peer: &mut NetworkPolicyPeer) {
+    peer.namespace_selector = Some(LabelSelector::default());
+}
+
+fn is_name_resolution(port: Option<&IntOrString>) -> bool {
+    matches!(port, Some(IntOrString::Int(53 | 5_353)))
+}
+
+/// The town in which every server has granted what is requested of it.
+pub(super) fn all_granted(town: &Town) -> Town {
+    let mut believed = town.clone();
+    for request in town.declared.requests.values() {
+        let client = Identity { namespace: request.key.namespace.clone(), account: request.from.clone() };
+        for target in &request.to {
+            if let Target::Identity { server, ports } = target {
+                believed = believed.grant(&server.to_string(), &[Source::Identity(client.clone())], ports);
+            }
+        }
+    }
+    believed
 }
 
 fn deny_first(world: &World, plan: &mut Plan) {
