@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: the release binary and the chart on a whole cluster, judged from outside.
 //!
-//! `cargo xtask crash`: the same binary behind a proxy that fails at each of its calls, one after another.
+//! `cargo xtask crash`: the same binary behind a proxy that fails at each of its calls, one after another, and one that
+//! answers everything a server can answer.
 //!
 //! Brings up a cluster with enforced NetworkPolicy, OpenBao and our images, runs the tests of `e2e/`, and ends all of
 //! it. The tests know nothing of this file; they are told about the cluster by `COUNTERSIGN_TEST_ENV`.
@@ -51,7 +52,8 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
     println!("\n== a cluster with a node, OpenBao and our images");
     install_judges()?;
     cluster::build(cache, Layer::L2)?;
-    let images = image::pack_all(cache)?.map(|packed| packed.tar);
+    let [operator, shop] = image::pack_all(cache)?;
+    let (binary, images) = (operator.binary, [operator.tar, shop.tar]);
     cluster::start(cache, Layer::L2, place)?;
     let result = furnish(cache, place, &images).and_then(|()| {
         println!("ok it is up ({} s)", started.elapsed().as_secs());
@@ -59,6 +61,8 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
         tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
         // The tests mostly wait, so more of them at once than there are cores.
         tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
+        // One test runs the operator beside the cluster, to kill it when it writes.
+        tests.env("COUNTERSIGN_BINARY", binary);
         // Where a test went wrong is in its words; a stack of asynchronous calls would only hide them.
         tests.env("RUST_BACKTRACE", "0");
         counted("end to end", &mut tests)
@@ -74,7 +78,9 @@ pub fn crash(cache: &Cache, place: Place, plan: Option<&str>) -> Result<Counts> 
     let [operator, _] = image::pack_all(cache)?;
     cluster::start(cache, Layer::L0, place)?;
     let result = openbao(cache, place).and_then(|()| {
-        let mut plans = cargo(&["test", "--workspace", "--features", &features(), "--test", "crash"]);
+        let mut plans = cargo(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
+        // A plan is named to be replayed alone.
+        plans.args(plan.is_none().then_some(["--test", "answers"]).into_iter().flatten()).args(["--test", "crash"]);
         plans.args(["--", "--nocapture"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
         plans.env("COUNTERSIGN_BINARY", operator.binary);
         // What went wrong is said in words, and last; a stack would push it out of sight.

@@ -54,7 +54,7 @@ pub(super) fn answer(request: &Request, answer: Answer) -> Result<Answer, CallFa
         | Call::Values => judge(request.call, status.as_u16(), shape),
     };
     let Err((class, reason, words)) = verdict else { return Ok(answer) };
-    let failure = Failure::new(class, reason, format!("{request}: {words}"));
+    let failure = Failure::new(class, reason, format!("{request}: {words} (HTTP {})", status.as_u16()));
     let wish = if status == StatusCode::PRECONDITION_FAILED { Some(LAGGING) } else { answer.retry_after };
     let failure = match wish {
         Some(wish) => failure.retry_after(wish),
@@ -89,6 +89,11 @@ const NOT_VAULT: Verdict = (
 );
 const BROKEN: Verdict = (Class::Unavailable, Reason::UpstreamInvalid, "the answer could not be understood");
 const AWAY: Verdict = (Class::Unavailable, Reason::VaultUnavailable, "the server answers with an error of its own");
+const FAILING: Verdict = (
+    Class::Unavailable,
+    Reason::BackendFailing,
+    "the server answers with an error of its own at this path; look at what stands behind it, and at the server's log",
+);
 const STANDBY: Verdict = (
     Class::Unavailable,
     Reason::StandbyRedirect,
@@ -108,6 +113,8 @@ fn judge(call: Call, status: u16, shape: Shape) -> Result<(), Verdict> {
         (Call::Metadata | Call::Values, 404, Shape::Silent) => return Err(NOTHING),
         // The values of a version that was deleted come without values, beside their metadata.
         (Call::Values, 404, Shape::Object) => return Err(DELETED),
+        // Of a server that is well otherwise it speaks of this path alone; the breaker tells.
+        (Call::Mount | Call::Metadata | Call::Values, 500 | 502, Shape::Errors) => return Err(FAILING),
         _ => {}
     }
     let shape = if shape == Shape::Silent { Shape::Errors } else { shape };

@@ -191,6 +191,9 @@ impl VaultClient {
         let outcome = match &result {
             // A signature that fails with 500 speaks of its issuer until the issuer was looked at.
             Err(failed) if speaks_of_an_issuer(request.call, failed) => return result,
+            Err(failed) if failed.failure.reason == Reason::BackendFailing => {
+                Outcome::Stumbled { path: request.path.as_str().to_owned() }
+            }
             Err(failed) => Outcome::from(Err(&failed.failure)),
             Ok(_) => Outcome::Answered,
         };

@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use countersign_core::{
-    fault::Failure,
+    api::Reason,
+    fault::{Class, Failure},
     value::{
         secret_data::SecretBytes,
         vault_path::{Segment, VaultPath},
@@ -186,8 +187,15 @@ pub(super) fn grant(request: &Request, answer: &Answer) -> Result<Grant, Failure
         #[serde(deserialize_with = "seconds")]
         lease_duration: Duration,
         renewable: bool,
+        /// How often the token may be used; 0 = without limit. Vault leaves it out of some answers.
+        #[serde(default)]
+        num_uses: u64,
     }
     let wire: Wire = answer.auth(request)?;
+    if wire.num_uses > 0 {
+        let words = format!("{request}: the role gives tokens that may be used {} times only", wire.num_uses);
+        return Err(Failure::new(Class::Denied, Reason::LoginLimitsUses, words));
+    }
     Ok(Grant { token: wire.client_token, ttl: wire.lease_duration, renewable: wire.renewable })
 }
 

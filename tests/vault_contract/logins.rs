@@ -98,6 +98,17 @@ async fn a_refused_login_is_asked_once_in_30_seconds_for_everybody() {
 }
 
 #[tokio::test]
+async fn a_role_that_limits_the_uses_of_its_tokens_is_refused() {
+    let bao = Bao::start().await;
+    let (session, _) = at_bao(&bao, app_role(&bao, SIGN_ONLY, json!({ "token_num_uses": 5 })).await);
+    for _ in 0..3 {
+        let failure = session.authenticate().await.unwrap_err();
+        assert_eq!((failure.class, failure.reason), (Class::Denied, Reason::LoginLimitsUses), "{failure}");
+    }
+    assert_eq!(bao.requests(APP_ROLE_LOGIN), 1);
+}
+
+#[tokio::test]
 async fn a_dead_token_is_one_look_and_one_login_for_everybody() {
     let bao = Bao::start().await;
     let issuer = pki(&bao, "1000h").await;

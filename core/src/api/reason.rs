@@ -101,6 +101,8 @@ pub enum Reason {
     VaultSealed,
     /// The server does not answer or answers with an error of its own.
     VaultUnavailable,
+    /// The server answers with an error of its own at this path; others are well.
+    BackendFailing,
     /// A standby redirected us; enable request forwarding or point the address at the active node.
     StandbyRedirect,
     /// The answer could not be understood.
@@ -109,6 +111,8 @@ pub enum Reason {
     Throttled,
     /// The login was refused: mount, role, audience or account.
     LoginFailed,
+    /// The login gives tokens that may be used a number of times only; a login is shared by many requests.
+    LoginLimitsUses,
     /// The audience is not among the chart's `tokenAudiences`.
     AudienceNotAllowed,
     /// The server knows us and refuses the request.

@@ -423,7 +423,7 @@ fn phase_of(failure: &Failure) -> SourcePhase {
         Reason::RemoteMissing | Reason::RemoteVersionMissing | Reason::RemoteKeyMissing | Reason::MountMissing => {
             SourcePhase::Missing
         }
-        Reason::AccessDenied | Reason::LoginFailed => SourcePhase::Denied,
+        Reason::AccessDenied | Reason::LoginFailed | Reason::LoginLimitsUses => SourcePhase::Denied,
         _ => SourcePhase::Failing,
     }
 }

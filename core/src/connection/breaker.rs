@@ -4,11 +4,14 @@
 //! After an `Unavailable` all callers are refused at once with its cause, and one of them may probe
 //! after 5, 10, 20, 40 and then every 60 seconds (±20 %, by UID). A 429 parks everybody in the same
 //! way, without a probe. After an outage the request rate starts at 2/s and doubles every 10 s.
+//! An error of the server's own at one path speaks of what stands behind that path; only many in a
+//! row at several paths speak of the server.
 //! `vault::client` is the only caller: it asks before each request and records each outcome.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
+    api::Reason,
     fault::{Class, Failure},
     next::spread,
 };
@@ -23,6 +26,8 @@ const LONGEST_PARKING: Duration = Duration::from_secs(120);
 const SLOW_START: f64 = 2.0;
 /// How often the rate doubles after an outage.
 const DOUBLING: Duration = Duration::from_secs(10);
+/// So many stumbles in a row, at so many paths at least, are an outage.
+const STUMBLES: (u32, usize) = (5, 3);
 
 /// Whether a request may go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +49,11 @@ pub enum Outcome {
     Throttled(Failure),
     /// It could not answer.
     Unavailable(Failure),
+    /// It answered with an error of its own at this path; others may be well.
+    Stumbled {
+        /// The path.
+        path: String,
+    },
 }
 
 impl From<Result<(), &Failure>> for Outcome {
@@ -66,6 +76,8 @@ pub struct Breaker {
     strikes: usize,
     /// 429s without an answered call in between.
     throttled: u32,
+    /// Errors of the server's own without an answered call in between, and where, as far as that matters.
+    stumbles: (u32, BTreeSet<String>),
     /// When the last outage ended.
     recovered: Option<Duration>,
 }
@@ -80,7 +92,14 @@ enum State {
 impl Breaker {
     /// A closed breaker of the connection `uid`, which spreads its probes.
     pub fn new(uid: impl Into<String>) -> Self {
-        Self { uid: uid.into(), state: State::Closed, strikes: 0, throttled: 0, recovered: None }
+        Self {
+            uid: uid.into(),
+            state: State::Closed,
+            strikes: 0,
+            throttled: 0,
+            stumbles: Default::default(),
+            recovered: None,
+        }
     }
 
     /// Whether a request may go out at `now`.
@@ -109,6 +128,7 @@ impl Breaker {
         match outcome {
             Outcome::Answered => {
                 (self.strikes, self.throttled) = (0, 0);
+                self.stumbles = Default::default();
                 // A 429 holds for everybody although others of the same moment got through.
                 if !matches!(self.state, State::Parked { .. }) {
                     self.close(now);
@@ -120,13 +140,28 @@ impl Breaker {
                 self.throttled = self.throttled.saturating_add(1);
                 self.state = State::Parked { until: now + wait, cause };
             }
-            Outcome::Unavailable(cause) => match &mut self.state {
-                // One of many that were under way when the first failed, or the probe: its wait already runs.
-                State::Open { cause: known, .. } => *known = cause,
-                State::Closed | State::Parked { .. } => {
-                    self.state = State::Open { until: now + self.probe_wait(), cause };
+            Outcome::Unavailable(cause) => self.open(now, cause),
+            Outcome::Stumbled { path } => {
+                let (stumbles, paths) = &mut self.stumbles;
+                *stumbles = stumbles.saturating_add(1);
+                if paths.len() < STUMBLES.1 {
+                    paths.insert(path);
                 }
-            },
+                if *stumbles >= STUMBLES.0 && paths.len() >= STUMBLES.1 {
+                    let words = "the server answers with errors of its own at one path after another";
+                    self.open(now, Failure::new(Class::Unavailable, Reason::VaultUnavailable, words));
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now: Duration, cause: Failure) {
+        match &mut self.state {
+            // One of many that were under way when the first failed, or the probe: its wait already runs.
+            State::Open { cause: known, .. } => *known = cause,
+            State::Closed | State::Parked { .. } => {
+                self.state = State::Open { until: now + self.probe_wait(), cause };
+            }
         }
     }
 
@@ -173,7 +208,6 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Reason;
 
     fn away() -> Outcome {
         Outcome::Unavailable(Failure::new(Class::Unavailable, Reason::VaultSealed, "sealed"))
@@ -308,6 +342,25 @@ mod tests {
             failure.retry_after.unwrap().as_secs()
         });
         assert_eq!(waits, [5, 10, 20, 40, 80, 120, 120]);
+    }
+
+    #[test]
+    fn errors_of_its_own_speak_of_the_server_only_at_several_paths_in_a_row() {
+        let stumble = |breaker: &mut Breaker, paths: &[&str]| {
+            for path in paths {
+                breaker.record(s(1), Outcome::Stumbled { path: (*path).to_owned() });
+            }
+            breaker.cause().map(|cause| cause.reason)
+        };
+        for paths in [&["a"; 50][..], &["a", "b", "a", "b", "a", "b"], &["a", "b", "c", "d"]] {
+            assert_eq!(stumble(&mut Breaker::new("u"), paths), None, "{paths:?}");
+        }
+        let mut breaker = Breaker::new("u");
+        assert_eq!(stumble(&mut breaker, &["a", "b", "c", "a"]), None);
+        breaker.record(s(1), Outcome::Answered);
+        assert_eq!(stumble(&mut breaker, &["a"]), None, "somebody was answered in between");
+        assert_eq!(stumble(&mut breaker, &["b", "a", "a", "c"]), Some(Reason::VaultUnavailable));
+        assert_eq!(breaker.ask(s(8)), Permit::Probe);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn place(reason: Reason) -> Step {
         | Reason::UpstreamInvalid
         | Reason::ClockSkew => Step::Reachable,
         Reason::VaultSealed => Step::Unsealed,
-        Reason::Authenticated | Reason::LoginFailed | Reason::TokenExpiring => Step::LoggedIn,
+        Reason::Authenticated | Reason::LoginFailed | Reason::LoginLimitsUses | Reason::TokenExpiring => Step::LoggedIn,
         Reason::Throttled => Step::Rate,
         Reason::TrustDomainNotFound => Step::Domain,
         Reason::TrustDomainConflict => Step::DomainAccepted,
@@ -155,6 +155,7 @@ pub fn place(reason: Reason) -> Step {
         }
         Reason::MountMissing
         | Reason::NotKv
+        | Reason::BackendFailing
         | Reason::RemoteMissing
         | Reason::RemoteDeleted
         | Reason::RemoteVersionMissing

@@ -51,6 +51,14 @@ pub fn install(env: &Env, chart: &Path, lanes: &[String]) -> Result<()> {
     apply(env, &namespace.to_string())?;
     let documents: Vec<&str> = rendered.split("\n---").filter(|text| !text.contains("\nkind: Deployment\n")).collect();
     apply(env, &documents.join("\n---"))?;
+    self::lanes(env, lanes)
+}
+
+/// Lets the operator's account keep a Lease for each lane.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn lanes(env: &Env, lanes: &[String]) -> Result<()> {
     apply(env, &leases(lanes).to_string())
 }
 

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod proxy;
 pub mod recorder;
 pub mod run;
+pub mod script;
 pub mod tls;
 pub mod wire;
 pub mod workload;

@@ -30,8 +30,9 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     call::{Request as Asked, Side, Sort},
     plan::{Act, Position},
+    script::Canned,
     tls::Identity,
-    wire::{Verdict, Wire},
+    wire::Wire,
 };
 
 /// A server behind a proxy.
@@ -139,8 +140,12 @@ async fn serve(wire: &Arc<Wire>, upstream: &Upstream, request: Request<Incoming>
         if query.is_empty() { format!("{}{path}", upstream.url) } else { format!("{}{path}?{query}", upstream.url) };
     let whole = asked.sort != Sort::Read;
     let verdict = wire.admit(asked, &body, process);
-    let sent = Sent { wire, upstream, verdict, method, url, headers: head.headers, bytes };
-    match verdict.fault {
+    let (index, fault, canned) = (verdict.index, verdict.fault, verdict.canned);
+    if let Some(canned) = canned {
+        return scripted(wire, index, canned).await;
+    }
+    let sent = Sent { wire, upstream, index, method, url, headers: head.headers, bytes };
+    match fault {
         None => sent.pass(whole).await,
         Some((Position::Before, Act::Answer(status))) => Ok(sent.refuse(status)),
         Some((Position::Before, Act::Delete)) => {
@@ -154,7 +159,7 @@ async fn serve(wire: &Arc<Wire>, upstream: &Upstream, request: Request<Incoming>
                 Act::Answer(status) => Ok(sent.refuse(status)),
                 Act::Delete => {
                     wire.step().await;
-                    wire.answered(verdict.index, answer.status().as_u16());
+                    wire.answered(index, answer.status().as_u16());
                     Ok(answer)
                 }
                 act => sent.end(act).await,
@@ -181,11 +186,39 @@ async fn afterwards(wire: Arc<Wire>, mut delivered: mpsc::Receiver<()>, act: Act
     }
 }
 
+/// Answers as the script says.
+async fn scripted(wire: &Arc<Wire>, index: usize, canned: Canned) -> Result<Response<Answer>, Cut> {
+    match canned {
+        Canned::Reset => Err(Cut),
+        Canned::Silence(span) => {
+            tokio::time::sleep(span).await;
+            Err(Cut)
+        }
+        Canned::CutShort(body) => {
+            wire.answered(index, 200);
+            let (sender, chunks) = mpsc::channel(2);
+            // There is room for both, so neither waits for a reader.
+            let _ = sender.send(Ok(body.into())).await;
+            let _ = sender.send(Err(Cut)).await;
+            Ok(Response::new(Answer { first: None, chunks: Some(chunks), delivered: None }))
+        }
+        Canned::Answer { status, body, header } => {
+            wire.answered(index, status);
+            let mut response = Response::builder().status(status);
+            if let Some((name, value)) = header {
+                response = response.header(name, value);
+            }
+            response.body(Answer::whole(body.into())).map_err(|_| Cut)
+        }
+    }
+}
+
 /// A call on its way.
 struct Sent<'a> {
     wire: &'a Arc<Wire>,
     upstream: &'a Upstream,
-    verdict: Verdict,
+    /// Its place in the log.
+    index: usize,
     method: Method,
     url: String,
     headers: HeaderMap,
@@ -201,7 +234,7 @@ impl Sent<'_> {
         }
         let request =
             self.upstream.client.request(self.method.clone(), &self.url).headers(headers).body(self.bytes.clone());
-        self.wire.forwarded(self.verdict.index);
+        self.wire.forwarded(self.index);
         let mut answer = request.send().await.map_err(|_| Cut)?;
         let status = answer.status();
         let mut response = Response::builder().status(status);
@@ -213,10 +246,10 @@ impl Sent<'_> {
         let body = if whole {
             let bytes = answer.bytes().await.map_err(|_| Cut)?;
             let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            self.wire.done(self.verdict.index, status.as_u16(), &json);
+            self.wire.done(self.index, status.as_u16(), &json);
             Answer::whole(bytes)
         } else {
-            self.wire.done(self.verdict.index, status.as_u16(), &Value::Null);
+            self.wire.done(self.index, status.as_u16(), &Value::Null);
             let (sender, chunks) = mpsc::channel(16);
             tokio::spawn(async move {
                 loop {
@@ -236,13 +269,13 @@ impl Sent<'_> {
     /// Sends it on, and passes the answer back.
     async fn pass(&self, whole: bool) -> Result<Response<Answer>, Cut> {
         let answer = self.forward(whole).await?;
-        self.wire.answered(self.verdict.index, answer.status().as_u16());
+        self.wire.answered(self.index, answer.status().as_u16());
         Ok(answer)
     }
 
     /// Answers in the server's stead.
     fn refuse(&self, status: u16) -> Response<Answer> {
-        self.wire.answered(self.verdict.index, status);
+        self.wire.answered(self.index, status);
         let body = match self.upstream.side {
             Side::Api => {
                 let reason = match status {
@@ -284,7 +317,8 @@ fn split_process(path: &str) -> (Option<u32>, String) {
 
 /// The query, which for lists and watches of our kinds asks for the lane's objects only.
 fn narrowed(asked: &Asked, query: &str, lane: &str) -> String {
-    let ours = ["serviceidentities", "trustdomains", "vaultconnections"].contains(&asked.resource.as_str());
+    let ours =
+        ["serviceidentities", "trustdomains", "vaultconnections", "secretbindings"].contains(&asked.resource.as_str());
     if !ours || asked.verb != "GET" || !asked.object.is_empty() {
         return query.to_owned();
     }

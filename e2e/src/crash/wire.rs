@@ -16,6 +16,7 @@ use super::{
     call::{Name, Owner, Request, Scope, Side, Sort},
     history::{Call, Process},
     plan::{Act, Position},
+    script::{Canned, Rule},
 };
 
 /// A fault at a call.
@@ -56,6 +57,8 @@ pub struct State {
     pub calls: Vec<Call>,
     /// What OpenBao answers instead of itself.
     pub outage: Option<Act>,
+    /// What it answers at some paths instead of itself; the first that fits holds.
+    pub rules: Vec<Rule>,
     /// Processes, the last of which runs.
     pub processes: Vec<Process>,
     /// The running process.
@@ -65,12 +68,14 @@ pub struct State {
 }
 
 /// What to do with a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Verdict {
     /// Its place in the log.
     pub index: usize,
     /// Fault that strikes.
     pub fault: Option<(Position, Act)>,
+    /// What is answered instead, if so.
+    pub canned: Option<Canned>,
 }
 
 impl Wire {
@@ -117,6 +122,7 @@ impl Wire {
             state.fired = Some(at);
         }
         let fault = armed.map(|fault| (fault.position, fault.act)).or(outage);
+        let canned = state.rules.iter().find(|rule| rule.fits(&request)).map(|rule| rule.canned.clone());
         let process = process.unwrap_or_else(|| state.processes.last().map_or(0, |process| process.number));
         let body = without_secrets(body);
         let call = Call {
@@ -135,7 +141,7 @@ impl Wire {
         let index = state.calls.len() - 1;
         drop(state);
         self.changed.notify_waiters();
-        Verdict { index, fault }
+        Verdict { index, fault, canned }
     }
 
     /// The call was sent on.

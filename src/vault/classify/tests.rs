@@ -74,6 +74,24 @@ fn server_errors_are_unavailable_and_sealed_only_in_vaults_own_words() {
 }
 
 #[test]
+fn an_error_of_the_servers_own_speaks_of_the_path_that_was_read_and_of_nobody_else() {
+    let failing = Some((Class::Unavailable, Reason::BackendFailing));
+    let away = Some((Class::Unavailable, Reason::VaultUnavailable));
+    for call in [Call::Mount, Call::Metadata, Call::Values] {
+        for (status, shape, expected) in [
+            (500, Shape::Errors, failing),
+            (502, Shape::Errors, failing),
+            (504, Shape::Errors, away),
+            (500, Shape::Foreign, away),
+            (502, Shape::Empty, away),
+            (503, Shape::Errors, Some((Class::Unavailable, Reason::VaultSealed))),
+        ] {
+            assert_eq!(verdict(call, status, shape), expected, "{call:?} {status} {shape:?}");
+        }
+    }
+}
+
+#[test]
 fn a_refusal_in_another_form_is_somebody_elses() {
     let foreign = [Shape::Empty, Shape::Object, Shape::Broken, Shape::Foreign];
     all(&[400, 401, 403, 404, 405, 418], &foreign, Some((Class::Unavailable, Reason::NotVault)));

@@ -12,6 +12,9 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod kills;
+mod moves;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -45,6 +48,7 @@ async fn no_declared_call_fails_and_no_other_is_answered() -> Result<()> {
 
 async fn play(cluster: &Cluster) -> Result<()> {
     let stranger = cluster.namespace("stranger").await?;
+    moves::prepare(cluster).await?;
     let failed = quiet(cluster).await?;
     // The positive control of "no answer": the same pairs, while everything is open.
     ensure!(knock(cluster, &stranger, "default", DOOR).await? == Knock::Answered, "an open door gives no answer");
@@ -64,11 +68,17 @@ async fn play(cluster: &Cluster) -> Result<()> {
     ensure!(quiet(cluster).await? == failed, "a declared call failed while a policy was restored");
 
     widen(cluster).await?;
+    moves::selector(cluster).await?;
+    ensure!(quiet(cluster).await? == failed, "a declared call failed while a selector moved");
+    kills::twenty(cluster).await?;
+    ensure!(quiet(cluster).await? == failed, "a declared call failed while the operator was killed");
     revoke(cluster).await?;
     let failed = quiet(cluster).await?;
+    let objects = moves::objects(cluster).await?;
     open(cluster).await?;
     ensure!(knock(cluster, &stranger, "default", DOOR).await? == Knock::Answered, "the namespaces stayed closed");
     ensure!(quiet(cluster).await? == failed, "a call failed while namespaces were opened");
+    moves::wrong_order(cluster, &objects).await?;
     println!("{} calls", Log::read(cluster, "shop").await?.total("okTotal")?);
     Ok(())
 }
