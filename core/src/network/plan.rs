@@ -233,6 +233,7 @@ impl<'a> Place<'a> {
     /// What each object here is to say: those of the workloads, ingress first, and the deny as far as it stands.
     fn goals(&self, segment: &Segment) -> Vec<(Role, Goal)> {
         let compiled = self.inputs.compiled;
+        let (denied, is_held) = (self.denied(), self.inputs.held.contains(&segment.name));
         let of_here = |(there, _): &&(Namespace, Role)| there == self.namespace;
         let wanted = compiled.policies.keys().filter(of_here).map(|(_, role)| role);
         let caused = compiled.causes.keys().filter(of_here).map(|(_, role)| role);
@@ -242,10 +243,16 @@ impl<'a> Place<'a> {
             .filter_map(|role| {
                 let flows = match role {
                     // A direction that is to be opened waits for those that are to be closed instead.
-                    Role::Deny if self.denied().is_superset(&segment.directions) => segment.directions.clone(),
-                    Role::Deny => self.denied(),
+                    Role::Deny if denied.is_superset(&segment.directions) => segment.directions.clone(),
+                    Role::Deny => denied.clone(),
                     // A direction that is to be opened is opened by the deny first.
                     Role::Workload { flow, .. } if !segment.directions.contains(flow) => return None,
+                    // Of a direction that is held back nothing new is begun: each object closes it for its own pods.
+                    Role::Workload { flow, .. }
+                        if is_held && !denied.contains(flow) && !self.live.contains_key(role) =>
+                    {
+                        return None;
+                    }
                     Role::Workload { flow, .. } => BTreeSet::from([*flow]),
                 };
                 if flows.is_empty() {

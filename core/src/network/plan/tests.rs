@@ -86,6 +86,19 @@ fn a_direction_is_not_closed_while_an_edge_cannot_be_selected() {
     assert_eq!(play(&edits, 0, Fault::None), []);
 }
 
+/// The object of a workload closes its pods as much as the deny does: of a direction that is held back it is not begun.
+#[test]
+fn no_object_of_a_direction_that_is_held_back_is_begun() {
+    let edits = [
+        Edit::Twin((2, 0)),
+        Edit::Ask { client: (1, 0), server: (2, 0), port: 80 },
+        Edit::Close { at: 1, ingress: true, egress: false },
+        Edit::Close { at: 1, ingress: false, egress: true },
+        Edit::Declare { client: (1, 0), server: (0, 0), port: 80 },
+    ];
+    assert_eq!(play(&edits, 0, Fault::None), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
 
