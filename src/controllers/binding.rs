@@ -13,6 +13,7 @@ use countersign_core::{
         gates::older_claim,
         hashes::RENDERING,
         intent::{self, Intent},
+        origin::ORIGIN,
         report,
         world::{
             Answer, Connection, ConnectionView, Effect, Memory, Outcome, Progress, Read, Reply, Settled, Stored,
@@ -56,13 +57,8 @@ impl Memories {
     }
 
     fn recall(&self, intent: &Intent, status: &SecretBindingStatus) -> Memory {
-        self.lock().get(&intent.uid).cloned().unwrap_or_else(|| Memory {
-            checked: self.started,
-            handled: status.last_handled_request.clone(),
-            last: None,
-            went_back: None,
-            versions: status.sources.iter().filter_map(|one| Some((one.name.clone(), one.version?))).collect(),
-        })
+        let known = self.lock().get(&intent.uid).cloned();
+        known.unwrap_or_else(|| Memory::from_status(intent, status, self.started))
     }
 
     fn remember(&self, uid: &str, memory: Memory) {
@@ -130,7 +126,7 @@ async fn observe(intent: &Intent, previous: &SecretBindingStatus, cx: &Context) 
         connection: connection.map_or(ConnectionView::Missing, |object| {
             let name = object.name_any();
             let outage = match cx.connections.session(&name) {
-                Some(session) => session.client().outage(),
+                Some(session) => session.client().refusal(),
                 None => Some(not_ready(&name)),
             };
             ConnectionView::Known(Box::new(Connection::new(object, outage)))
@@ -176,6 +172,7 @@ async fn read_target(intent: &Intent, cx: &Context) -> TargetView {
 fn stored(secret: Secret) -> Stored {
     let annotation = |key: &str| secret.annotations().get(key).cloned();
     let (rendering, input, content) = (annotation(RENDERING), annotation(INPUT_HASH), annotation(CONTENT_HASH));
+    let origin = annotation(ORIGIN);
     let data: BTreeMap<String, SecretBytes> =
         secret.data.iter().flatten().map(|(key, value)| (key.clone(), SecretBytes::new(value.0.clone()))).collect();
     Stored {
@@ -185,6 +182,7 @@ fn stored(secret: Secret) -> Stored {
         rendering,
         input,
         content,
+        origin,
         data,
         type_: secret.type_.unwrap_or_default(),
     }
@@ -279,6 +277,7 @@ fn requeue(cx: &Context, intent: &Intent, settled: &Settled, now: Timestamp) -> 
     if intent.suspended || intent.deleting {
         return None;
     }
-    let drift = jittered(cx.handles.settings.drift_interval, &intent.uid);
+    // Spread to both sides, and yet never later than promised.
+    let drift = jittered(cx.handles.settings.drift_interval.mul_f64(5.0 / 6.0), &intent.uid);
     Some(wake.map_or(drift, |wake| wake.clamp(Duration::from_millis(100), drift)))
 }

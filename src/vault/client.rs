@@ -178,6 +178,12 @@ impl VaultClient {
         self.breaker().cause().cloned()
     }
 
+    /// The same, with the time after which somebody may ask again.
+    pub fn refusal(&self) -> Option<Failure> {
+        let now = self.now();
+        self.breaker().refusal(now)
+    }
+
     /// The time since this client's fixed moment.
     pub(super) fn now(&self) -> Duration {
         (self.monotonic)()

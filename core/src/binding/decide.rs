@@ -17,6 +17,7 @@ use crate::{
         hashes::{RENDERING, content_hash, fields_hash, rendering},
         intent::{From, Intent, Kv},
         mapping::{self, Unusable},
+        origin::{self, ORIGIN},
         phase::Phase,
         triggers::{self, Trigger},
         world::{
@@ -25,7 +26,7 @@ use crate::{
     },
     fault::{Class, Failure},
     grants::Permit,
-    next::Next,
+    next::{Next, jittered},
     value::{
         digest,
         keyed::InstallKey,
@@ -39,6 +40,10 @@ use crate::{
 const SETTLED_BACK: i64 = 60;
 /// The least time between two tries of one thing that a person asked for.
 const BETWEEN_FORCED: i64 = 60;
+/// How long a binding waits for a server that is away and does not say when to ask again.
+const AWAY: Duration = Duration::from_secs(10);
+/// How long it waits for a connection that nobody has logged in by yet.
+const UNREADY: Duration = Duration::from_secs(20);
 
 /// Names the next effect, or settles. Total, pure, memoryless.
 pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Next<Effect, Settled> {
@@ -117,7 +122,7 @@ impl<'a> Pass<'a> {
         }
         match mapping::map(self.intent, &progress.values) {
             Err(Unusable { failure, source }) => self.failed(failure, source),
-            Ok(data) => Next::Do(Effect::Write(self.secret(data, key, rendering, input))),
+            Ok(data) => Next::Do(Effect::Write(self.secret(data, key, rendering, input, &versions))),
         }
     }
 
@@ -202,18 +207,27 @@ impl<'a> Pass<'a> {
 
     /// A server that shows an older version than the stored one may only lag behind: it is believed a minute later.
     fn went_back(self, versions: &BTreeMap<usize, Option<Version>>) -> Option<Next<Effect, Settled>> {
+        let stored = self.world.ours(&self.intent.uid)?;
+        let known: BTreeMap<&str, i64> = stored
+            .origin
+            .as_deref()
+            .map(origin::parse)
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some((one.path, one.version?)))
+            .collect();
         let mut older: Vec<String> = Vec::new();
         for (place, version) in versions {
             let source = self.intent.sources.get(*place)?;
             let From::Kv(kv) = &source.from;
-            let known = self.world.memory.versions.get(&source.name);
+            let known = known.get(kv.whole.to_string().as_str());
             if let (Some(version), Some(known), None) = (version, known, kv.version)
                 && version.number < *known
             {
                 older.push(format!("{}={}@{}", source.name, version.number, version.created));
             }
         }
-        if older.is_empty() || self.world.ours(&self.intent.uid).is_none() {
+        if older.is_empty() {
             return None;
         }
         let older = older.join(" ");
@@ -301,6 +315,7 @@ impl<'a> Pass<'a> {
         key: &InstallKey,
         rendering: &str,
         input: String,
+        versions: &BTreeMap<usize, Option<Version>>,
     ) -> SecretWrite {
         let Self { intent, world, .. } = self;
         let mut labels = intent.target.labels.clone();
@@ -311,6 +326,7 @@ impl<'a> Pass<'a> {
             (OWNER_ANNOTATION.to_owned(), format!("SecretBinding/{}", intent.name)),
             (RENDERING.to_owned(), rendering.to_owned()),
             (INPUT_HASH.to_owned(), input),
+            (ORIGIN.to_owned(), origin::origin(intent, versions)),
             (CONTENT_HASH.to_owned(), content_hash(key, &intent.target.type_, &data)),
         ]);
         SecretWrite {
@@ -366,12 +382,7 @@ impl<'a> Pass<'a> {
             memory.checked = self.now;
             memory.handled.clone_from(&self.intent.requested);
             memory.went_back = None;
-            for finding in &read {
-                match finding.version {
-                    Some(version) => drop(memory.versions.insert(finding.name.clone(), version)),
-                    None => drop(memory.versions.remove(&finding.name)),
-                }
-            }
+            memory.told = true;
         }
         memory.last = None;
         let wake = (self.intent.mode == RefreshMode::Auto).then(|| phase.next(self.now));
@@ -381,9 +392,18 @@ impl<'a> Pass<'a> {
     fn held(self, failure: Failure) -> Next<Effect, Settled> {
         // A suspended or dying object is woken by its own change, not by time.
         let sleeps = matches!(failure.reason, Reason::Suspended | Reason::Deleting);
-        let wait = failure.backoff(1, &self.intent.uid);
+        // Whoever waits for a server is told when it is back; until then a look in a while is enough.
+        let wait = match failure.reason {
+            _ if failure.retry_after.is_some() => failure.backoff(1, &self.intent.uid),
+            Reason::ConnectionNotReady => jittered(UNREADY, &self.intent.uid),
+            _ if failure.class == Class::Unavailable => jittered(AWAY, &self.intent.uid),
+            _ => failure.backoff(1, &self.intent.uid),
+        };
         let wake = (!sleeps).then(|| self.after(wait));
-        Next::Settle(Settled { outcome: Outcome::Held(failure), wake, memory: self.world.memory.clone() })
+        // The status says so from now on: whether all is well is looked at once the gate is open again.
+        let is_told = !sleeps && !self.world.is_blind();
+        let memory = Memory { told: self.world.memory.told && !is_told, ..self.world.memory.clone() };
+        Next::Settle(Settled { outcome: Outcome::Held(failure), wake, memory })
     }
 
     fn held_until(self, failure: Failure, until: Timestamp) -> Next<Effect, Settled> {

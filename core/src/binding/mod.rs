@@ -10,6 +10,7 @@ pub mod gates;
 pub mod hashes;
 pub mod intent;
 pub mod mapping;
+pub mod origin;
 pub mod phase;
 pub mod report;
 #[cfg(test)]

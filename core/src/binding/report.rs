@@ -15,6 +15,7 @@ use crate::{
         gates,
         hashes::rendering,
         intent::{Intent, Rejection},
+        origin,
         triggers::is_as_written,
         world::{Outcome, Settled, SourceFinding, TargetView, World},
     },
@@ -38,7 +39,7 @@ pub fn report(
     let mut status = SecretBindingStatus {
         observed_generation: Some(intent.generation),
         secret: written(intent, world, previous, now),
-        sources: sources(intent, settled, previous, now),
+        sources: sources(intent, world, settled, previous, now),
         last_handled_request: settled.memory.handled.clone(),
         conditions: Vec::new(),
     };
@@ -76,21 +77,33 @@ fn written(intent: &Intent, world: &World, previous: &SecretBindingStatus, now: 
     Some(WrittenSecret { name: intent.target.name.clone(), content_hash, changed_at })
 }
 
-fn sources(intent: &Intent, settled: &Settled, previous: &SecretBindingStatus, now: Timestamp) -> Vec<SourceStatus> {
+fn sources(
+    intent: &Intent,
+    world: &World,
+    settled: &Settled,
+    previous: &SecretBindingStatus,
+    now: Timestamp,
+) -> Vec<SourceStatus> {
     let read = match &settled.outcome {
         Outcome::Steady { read } | Outcome::Failed { read, .. } => read.as_slice(),
         Outcome::Held(_) => &[],
     };
+    // What the Secret was made of is on the Secret; whoever was to write it here may have died.
+    let origin = world.ours(&intent.uid).and_then(|stored| stored.origin.as_deref()).unwrap_or_default();
+    let in_secret = |name: &str| origin::parse(origin).find(|one| one.name == name).map(|one| one.version);
     let known = |name: &str| previous.sources.iter().find(|source| source.name == name);
+    let kept = |source: &SourceStatus| SourceStatus {
+        version: in_secret(&source.name).unwrap_or(source.version),
+        ..source.clone()
+    };
     let one = |found: &SourceFinding| {
         // What is in the Secret stays in it until another version is written.
         let is_current = found.phase == crate::api::SourcePhase::Current;
-        let before = known(&found.name);
-        let version = if is_current { found.version } else { before.and_then(|before| before.version) };
+        let version = if is_current { found.version } else { known(&found.name).map(kept).and_then(|one| one.version) };
         SourceStatus { name: found.name.clone(), version, phase: found.phase, checked_at: Some(Time(now)) }
     };
     if read.is_empty() {
-        return intent.sources.iter().filter_map(|source| known(&source.name).cloned()).collect();
+        return intent.sources.iter().filter_map(|source| known(&source.name).map(kept)).collect();
     }
     read.iter().map(one).collect()
 }
@@ -162,7 +175,7 @@ fn ready(intent: &Intent, world: &World) -> Finding {
 fn synced(intent: &Intent, settled: &Settled, previous: &[Condition]) -> Finding {
     let kind = ConditionType::Synced;
     match &settled.outcome {
-        Outcome::Steady { read } if read.is_empty() => {
+        Outcome::Steady { read } if read.is_empty() && intent.mode != RefreshMode::Once => {
             let same_spec: Vec<_> =
                 previous.iter().filter(|one| one.observed_generation == Some(intent.generation)).cloned().collect();
             let kept = Finding::kept(kind, &same_spec);

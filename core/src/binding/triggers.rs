@@ -22,6 +22,10 @@ pub enum Trigger {
     SpecChanged,
     /// The content of the Secret is not what was written, or was hashed with a key that is lost.
     Drifted,
+    /// The last look failed, and nobody knows how far it came: also a write whose answer was lost.
+    FailedBefore,
+    /// The status does not tell that all is well: who looked last died before it was told, or failed, or could not look.
+    Untold,
     /// A person asked for it.
     RequestedNow,
     /// A moment of its phase has passed.
@@ -33,7 +37,7 @@ impl Trigger {
     pub fn needs_values(self) -> bool {
         match self {
             Self::SecretMissing | Self::SpecChanged | Self::Drifted => true,
-            Self::RequestedNow | Self::RefreshDue => false,
+            Self::FailedBefore | Self::Untold | Self::RequestedNow | Self::RefreshDue => false,
         }
     }
 
@@ -63,6 +67,12 @@ pub fn first(
     }
     if !is_as_written(stored, key) {
         return Some(Trigger::Drifted);
+    }
+    if world.memory.last.is_some() {
+        return Some(Trigger::FailedBefore);
+    }
+    if !world.memory.told {
+        return Some(Trigger::Untold);
     }
     if intent.requested.is_some() && intent.requested != world.memory.handled {
         return Some(Trigger::RequestedNow);

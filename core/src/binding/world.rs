@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
-    api::{ConditionType, SourcePhase, VaultConnection, Verdict},
+    api::{ConditionType, SecretBindingStatus, SourcePhase, VaultConnection, Verdict},
+    binding::intent::Intent,
     fault::{Class, Failure},
     grants::{self, Grant, Permit},
     value::{
@@ -98,6 +100,8 @@ pub struct Stored {
     pub input: Option<String>,
     /// Hash of the content that was written.
     pub content: Option<String>,
+    /// The sources it was made of, as [`origin`](super::origin) writes them.
+    pub origin: Option<String>,
     /// Its bytes.
     pub data: BTreeMap<String, SecretBytes>,
 }
@@ -113,8 +117,9 @@ pub struct Memory {
     pub last: Option<Attempt>,
     /// An older version than the stored one that the server shows, and since when.
     pub went_back: Option<(Timestamp, String)>,
-    /// Versions of the sources that are in the Secret, by the name of the source, as the status has them.
-    pub versions: BTreeMap<String, i64>,
+    /// Whether the status tells that all is well; if not, somebody died before it was told, or the last look failed, or
+    /// none was possible.
+    pub told: bool,
 }
 
 /// A refresh that failed.
@@ -286,6 +291,26 @@ impl Connection {
             takes_accounts: auth.kubernetes.is_some() || auth.jwt.is_some(),
             outage,
             revision: format!("{generation} {}", since.unwrap_or_default()),
+        }
+    }
+}
+
+impl Memory {
+    /// What a process knows that has not looked yet: what the status tells, and that what was due before `started` was
+    /// due to the process before.
+    pub fn from_status(intent: &Intent, status: &SecretBindingStatus, started: Timestamp) -> Self {
+        let is_synced =
+            |one: &Condition| one.type_ == ConditionType::Synced.name() && one.status == Verdict::True.name();
+        let is_well = |name: &str| {
+            let mut told = status.sources.iter();
+            told.any(|source| source.name == name && source.phase == SourcePhase::Current)
+        };
+        Self {
+            checked: started,
+            handled: status.last_handled_request.clone(),
+            last: None,
+            went_back: None,
+            told: intent.sources.iter().all(|source| is_well(&source.name)) && status.conditions.iter().any(is_synced),
         }
     }
 }

@@ -182,6 +182,16 @@ impl Breaker {
         (SLOW_START * f64::from(factor)).min(full)
     }
 
+    /// What a caller would be refused with at `now`, with the time in `retry_after` after which it may ask again.
+    pub fn refusal(&self, now: Duration) -> Option<Failure> {
+        match &self.state {
+            State::Open { until, cause } | State::Parked { until, cause } => {
+                Some(cause.clone().retry_after(until.saturating_sub(now)))
+            }
+            State::Closed => None,
+        }
+    }
+
     /// The failure that keeps callers away, if one does.
     pub fn cause(&self) -> Option<&Failure> {
         match &self.state {

@@ -3,8 +3,6 @@
 //! Grants, accounts and targets are judged by the gates that the operator asks; what only a server knows is taken from
 //! what the operator said.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
@@ -235,13 +233,7 @@ impl Sight<'_> {
             fenced: true,
             key: Err(Failure::new(Class::Waiting, Reason::Pending, "not asked for")),
             target: TargetView::Absent,
-            memory: Memory {
-                checked: Timestamp::UNIX_EPOCH,
-                handled: None,
-                last: None,
-                went_back: None,
-                versions: BTreeMap::new(),
-            },
+            memory: Memory { checked: Timestamp::UNIX_EPOCH, handled: None, last: None, went_back: None, told: true },
             progress: Progress::default(),
         };
         gates::admit(self.intent, &world).err()

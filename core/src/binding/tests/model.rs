@@ -14,6 +14,7 @@ use crate::{
         decide::decide,
         hashes::RENDERING,
         intent::{self, Intent},
+        origin::ORIGIN,
         report,
         world::{
             Answer, Connection, ConnectionView, Effect, Memory, Outcome, Progress, Read, Reply, Settled, Stored,
@@ -192,12 +193,7 @@ impl Stage {
 
     /// Another process takes over: what was only remembered is gone.
     pub fn restart(&mut self) {
-        self.memory = Memory { handled: self.status.last_handled_request.clone(), ..fresh_memory(self.now) };
-        for source in &self.status.sources {
-            if let Some(version) = source.version {
-                self.memory.versions.insert(source.name.clone(), version);
-            }
-        }
+        self.memory = Memory::from_status(&self.intent(), &self.status, at(self.now));
     }
 
     fn perform(&mut self, effect: Effect) -> Reply {
@@ -224,6 +220,7 @@ impl Stage {
                     rendering: annotation(RENDERING),
                     input: annotation(INPUT_HASH),
                     content: annotation(CONTENT_HASH),
+                    origin: annotation(ORIGIN),
                     data: write.data,
                 };
                 self.secret = Some(stored.clone());
@@ -278,7 +275,7 @@ impl Stage {
 }
 
 fn fresh_memory(now: i64) -> Memory {
-    Memory { checked: at(now), handled: None, last: None, went_back: None, versions: BTreeMap::new() }
+    Memory { checked: at(now), handled: None, last: None, went_back: None, told: false }
 }
 
 /// The reason of an outcome that is no success.

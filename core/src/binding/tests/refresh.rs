@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::model::{START, Stage, reason};
 use crate::{
-    api::Reason,
+    api::{Reason, SecretBindingStatus},
     binding::world::Outcome,
     fault::{Class, Failure},
     value::{
@@ -185,6 +185,40 @@ fn on_change_reads_when_asked() {
     stage.requested = Some("1".to_owned());
     stage.pass();
     assert_eq!(stage.writes, 2);
+}
+
+/// The Secret was written and the answer was lost: the next pass looks, and takes back what it said.
+#[test]
+fn a_write_whose_answer_was_lost_is_not_told_as_a_failure_for_long() {
+    for mode in ["Auto", "OnChange", "Once"] {
+        let mut stage = Stage::new();
+        stage.spec["refresh"] = json!({"mode": mode});
+        stage.write_fault = Some((Failure::new(Class::Unavailable, Reason::ApiServerUnavailable, "no answer"), true));
+        assert_eq!(reason(&stage.pass()), Some(Reason::ApiServerUnavailable), "{mode}");
+        after(&mut stage, 10);
+        assert_eq!(reason(&stage.pass()), None, "{mode}");
+        assert_eq!(stage.condition("Synced"), Some(("True", "Synced")), "{mode}");
+        assert_eq!(stage.writes, 1, "{mode}");
+    }
+}
+
+/// Whoever wrote the Secret died before the status was written: its successor says what it is made of, and would
+/// otherwise believe any older version.
+#[test]
+fn what_the_dead_wrote_is_told_by_their_successor() {
+    let mut stage = Stage::new();
+    stage.pass();
+    stage.status = SecretBindingStatus::default();
+    stage.restart();
+    stage.reads.clear();
+    stage.pass();
+    assert_eq!((stage.reads.as_slice(), stage.writes), (&["mount".to_owned(), "metadata shop/app".to_owned()][..], 1));
+    assert_eq!(stage.status.sources[0].version, Some(1));
+    // It is told once.
+    stage.reads.clear();
+    stage.restart();
+    stage.pass();
+    assert!(stage.reads.is_empty());
 }
 
 #[test]

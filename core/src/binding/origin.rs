@@ -1,0 +1,61 @@
+//! What a Secret was made of, kept on the Secret itself: of each source its path and its version.
+//!
+//! A status may be lost with the process that was to write it; the Secret and what it was made of are one write.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    binding::intent::{From, Intent},
+    value::kv::Version,
+};
+
+/// Annotation with the version of each source that a Secret was made of: `app=2@secret/shop/app`, for an engine without
+/// versions `app=-@kv1/shop/app`, with a space between two.
+pub const ORIGIN: &str = "countersign.dev/origin";
+
+/// The annotation's text for these versions, by the place of the source.
+pub fn origin(intent: &Intent, versions: &BTreeMap<usize, Option<Version>>) -> String {
+    let one = |(place, version): (&usize, &Option<Version>)| {
+        let source = intent.sources.get(*place)?;
+        let From::Kv(kv) = &source.from;
+        let number = version.as_ref().map_or_else(|| "-".to_owned(), |version| version.number.to_string());
+        Some(format!("{}={number}@{}", source.name, kv.whole))
+    };
+    versions.iter().filter_map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// One source that a Secret was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// What the spec called it.
+    pub name: &'a str,
+    /// Its mount and path.
+    pub path: &'a str,
+    /// Its version, where the engine has versions.
+    pub version: Option<i64>,
+}
+
+/// Reads the annotation; what does not read as one is left out.
+pub fn parse(text: &str) -> impl Iterator<Item = Origin<'_>> {
+    text.split(' ').filter_map(|one| {
+        let (name, rest) = one.split_once('=')?;
+        let (number, path) = rest.split_once('@')?;
+        let version = if number == "-" { None } else { Some(number.parse().ok()?) };
+        Some(Origin { name, path, version })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_not_ours_is_left_out() {
+        let read: Vec<_> = parse("app=2@secret/shop/app old=-@kv1/shop/old x y=z a=1 b=x@c =").collect();
+        let expected = [
+            Origin { name: "app", path: "secret/shop/app", version: Some(2) },
+            Origin { name: "old", path: "kv1/shop/old", version: None },
+        ];
+        assert_eq!(read, expected);
+    }
+}
