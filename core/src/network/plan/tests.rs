@@ -100,12 +100,36 @@ fn no_object_of_a_direction_that_is_held_back_is_begun() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(100), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_declared_is_cut_and_nothing_closed_is_opened(edits in edits(), seed in any::<u64>()) {
         prop_assert_eq!(play(&edits, seed, Fault::None), Vec::new());
     }
+}
+
+/// The same, for long: two workers, each with a stream of its own.
+#[cfg(feature = "load")]
+#[test]
+fn no_schedule_of_a_hundred_thousand_cuts_or_opens() {
+    use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+    let schedules = cases(100_000);
+    let started = std::time::Instant::now();
+    let survey = move |worker: u8| {
+        let config = ProptestConfig { cases: schedules / 2, failure_persistence: None, ..ProptestConfig::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[worker; 32]));
+        let played = runner.run(&(edits(), any::<u64>()), |(edits, seed)| {
+            let found = play(&edits, seed, Fault::None);
+            if found.is_empty() { Ok(()) } else { Err(TestCaseError::fail(format!("{found:?}"))) }
+        });
+        played.map_err(|failure| failure.to_string())
+    };
+    let workers = [1, 2].map(|worker| std::thread::spawn(move || survey(worker)));
+    for worker in workers {
+        assert_eq!(worker.join().unwrap(), Ok(()));
+    }
+    let rate = f64::from(schedules) / started.elapsed().as_secs_f64();
+    println!("{schedules} schedules of the network, {rate:.0} a second, none cut or opened anything");
 }
 
 /// Edits that go through every step of the order.
