@@ -79,9 +79,26 @@ pub fn main(args: TestArgs, cache: &Cache) -> Result<()> {
             "--test",
             "simulate",
             "--test",
+            "simulate_bindings",
+            "--test",
             "scale",
             "--",
             "--nocapture",
+        ]),
+    )?;
+    counts += counted(
+        "simulation of the network",
+        &mut cargo(&[
+            "test",
+            "--release",
+            "--package",
+            "countersign-core",
+            "--features",
+            "load",
+            "--lib",
+            "--",
+            "--nocapture",
+            "no_schedule",
         ]),
     )?;
     if args.fast {

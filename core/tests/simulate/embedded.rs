@@ -28,7 +28,7 @@ use countersign_core::{
 };
 
 use crate::{
-    chance::{Chance, Effects, Fault, Tally},
+    chance::{Chance, Fault},
     history::{
         self, Actor, Authority, AuthorityId, AuthorityState, Content, DomainChange, DomainEdit, DomainSpec, Event,
         History, Issuer, KeyKind, KeyPair, Kind, KubeRequest, Leaf, Mark, ObjectId, Preconditions, Process,
@@ -37,6 +37,7 @@ use crate::{
     model::{Rotation, key_pair, seconds, time},
     mutants::RootMutant,
     schedule::Ended,
+    tally::{Effects, Tally},
 };
 
 /// Steps of disturbance.

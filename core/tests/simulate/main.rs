@@ -29,14 +29,15 @@ mod model;
 mod mutants;
 mod operator;
 mod schedule;
+mod tally;
 mod words;
 
 use std::{collections::BTreeMap, time::Instant};
 
-use chance::Tally;
 use history::{Actor, Event, Outcome};
 use mutants::{Mutant, RootMutant};
 use schedule::Ended;
+use tally::Tally;
 
 /// Schedules of a run that was not told another number.
 const SCHEDULES: u64 = 100_000;

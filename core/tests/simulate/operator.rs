@@ -26,7 +26,7 @@ use countersign_core::{
 };
 
 use crate::{
-    chance::{Chance, Effects, Fault, Tally},
+    chance::{Chance, Fault},
     history::{
         self, Actor, Event, FailureClass, KubeRequest, LastFailure, Preconditions, Process, ProcessChange, SignAnswer,
         SignEndpoint, SignPath, Signature, Sink, StatusWrite, Text, TextLine, VaultAnswer, VaultCall, VaultRequest,
@@ -37,6 +37,7 @@ use crate::{
         uid_number,
     },
     mutants::Mutant,
+    tally::{Effects, Tally},
 };
 
 /// How long a Vault token lives.

@@ -16,7 +16,7 @@ use countersign_core::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    chance::{Chance, Tally},
+    chance::Chance,
     history::{
         self, Actor, Authority, AuthorityState, Canary, CanaryKind, ConnectionChange, Doctoring, DomainChange,
         DomainEdit, DomainSpec, Event, History, IdentityChange, IdentityEdit, Issuer, KeyPair, Kind, LeaseChange, Mark,
@@ -28,6 +28,7 @@ use crate::{
     },
     mutants::Mutant,
     operator::{Operator, Surroundings},
+    tally::Tally,
 };
 
 /// Steps of disturbance.
