@@ -5,11 +5,13 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
+    bao::Bao,
     crash::{call::Side, install, lane::Common, plan::Plan, proxy::Upstream, recorder::Recorder, run, tls::Identity},
     env::Env,
 };
@@ -50,6 +52,7 @@ async fn every_call_survives_every_fault() -> Result<()> {
         tls: Identity::new()?,
         token: install::token(&client).await?,
         client,
+        bao: Arc::new(Bao::at(openbao)?),
         binary,
         folder,
         time_scale: TIME_SCALE,

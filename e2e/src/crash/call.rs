@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Namespace of the operator in the tests, as the chart's documents name it.
 pub const OPERATOR_NAMESPACE: &str = "countersign-system";
 
+/// How the names of the namespaces of plans begin.
+pub const PLACE_PREFIX: &str = "crash-";
+
 /// Which server a call goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
@@ -45,7 +48,7 @@ pub enum Owner {
     Connection,
     /// The plan's TrustDomain.
     Domain,
-    /// The plan's ServiceIdentity.
+    /// The plan's ServiceIdentity or SecretBinding.
     Identity,
 }
 
@@ -92,7 +95,7 @@ pub struct Request {
     pub verb: String,
     /// Resource with its subresource, or the path at OpenBao.
     pub resource: String,
-    /// Namespace, empty where there is none.
+    /// Namespace, empty where there is none; at OpenBao that of the secret which is read.
     pub namespace: String,
     /// Object, empty for a collection.
     pub object: String,
@@ -138,16 +141,13 @@ impl Request {
     /// Takes a request to OpenBao apart.
     pub fn vault(method: &str, path: &str) -> Self {
         let segments = path.split('/').filter(|segment| !segment.is_empty() && *segment != "v1");
-        let resource = segments.map(|s| if is_uuid(s) { "*" } else { s }).collect::<Vec<_>>().join("/");
+        // A secret lies below the name of its namespace.
+        let is_place = |segment: &&str| segment.starts_with(PLACE_PREFIX);
+        let namespace = segments.clone().find(is_place).unwrap_or_default().to_owned();
+        let varies = |segment: &str| is_uuid(segment) || is_place(&segment);
+        let resource = segments.map(|s| if varies(s) { "*" } else { s }).collect::<Vec<_>>().join("/");
         let sort = if resource == "sys/health" { Sort::Health } else { Sort::Vault };
-        Self {
-            side: Side::Vault,
-            sort,
-            verb: method.to_owned(),
-            resource,
-            namespace: String::new(),
-            object: String::new(),
-        }
+        Self { side: Side::Vault, sort, verb: method.to_owned(), resource, namespace, object: String::new() }
     }
 
     /// Whether it is a signature.
@@ -164,7 +164,9 @@ impl Request {
     pub fn owner(&self, scope: &Scope, body: &Value) -> Option<Owner> {
         if self.side == Side::Vault {
             scope.connection.as_ref()?;
-            return if self.signs() {
+            return if !self.namespace.is_empty() {
+                (self.namespace == scope.namespace).then_some(Owner::Identity)
+            } else if self.signs() {
                 let names = body.get("uri_sans").and_then(Value::as_str).unwrap_or_default();
                 names.contains(&format!("/ns/{}/", scope.namespace)).then_some(Owner::Identity)
             } else if self.resource.contains("issuer") || self.resource.contains("roles/") {
@@ -312,5 +314,12 @@ mod tests {
         assert!(login.logs_in());
         assert_eq!(login.owner(&scope(), &Value::Null), Some(Owner::Connection));
         assert_eq!(login.owner(&Scope { connection: None, ..scope() }, &Value::Null), None);
+        let read = Request::vault("GET", "/v1/secret/data/crash-7-1-ns/web");
+        assert_eq!(read.resource, "secret/data/*/web");
+        let plan = Scope { namespace: "crash-7-1-ns".into(), ..scope() };
+        assert_eq!(
+            (read.owner(&plan, &Value::Null), read.owner(&scope(), &Value::Null)),
+            (Some(Owner::Identity), None)
+        );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     call::{Name, Owner, Request, Scope},
-    plan::{Plan, Workload},
+    plan::{Job, Plan, Workload},
 };
 
 /// What a watch said about a version.
@@ -114,7 +114,9 @@ pub struct Process {
 pub struct Subject {
     /// Objects.
     pub scope: Scope,
-    /// Name of the ServiceIdentity.
+    /// What it is about.
+    pub job: Job,
+    /// Name of the ServiceIdentity or the SecretBinding.
     pub identity: String,
     /// Name of its Secret.
     pub secret: String,
@@ -168,14 +170,14 @@ pub struct History {
 }
 
 impl History {
-    /// Versions of the identity's Secret.
+    /// Versions of its Secret.
     pub fn secret(&self) -> impl DoubleEndedIterator<Item = &Version> {
         self.versions.iter().filter(|v| v.is("Secret", &self.subject.secret) && self.inside(v))
     }
 
-    /// Versions of the identity.
+    /// Versions of the identity or the binding.
     pub fn identity(&self) -> impl DoubleEndedIterator<Item = &Version> {
-        self.versions.iter().filter(|v| v.is("ServiceIdentity", &self.subject.identity))
+        self.versions.iter().filter(|v| v.is(self.subject.job.kind(), &self.subject.identity))
     }
 
     /// Versions of the trust domain.

@@ -14,13 +14,14 @@ use super::{
     call::{Name, Side, Sort},
     history::{History, Marks, Subject},
     operator::{self, Operator, Settings},
-    plan::{Act, Place, Plan, Position, Workload},
+    plan::{Act, Job, Place, Plan, Position, Workload},
     proxy::{Proxy, Upstream},
     recorder::Recorder,
     tls::Identity,
     wire::{Fault, Wire},
     workload::{self, Maker},
 };
+use crate::bao::Bao;
 
 /// Within this time without faults the end must be reached (D of the design).
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -46,6 +47,8 @@ pub struct Common {
     pub api: Upstream,
     /// OpenBao.
     pub vault: Upstream,
+    /// OpenBao itself, with root rights.
+    pub bao: Arc<Bao>,
     /// TLS of the proxies.
     pub tls: Identity,
     /// Token of the operator's account.
@@ -92,6 +95,7 @@ impl Lane {
             lane: name.to_owned(),
             vault: format!("https://{}", vault.address),
             authority: common.tls.authority.clone(),
+            bao: Arc::clone(&common.bao),
         };
         let operator = Operator::start(settings, Arc::clone(&wire));
         Ok(Self { common, wire, maker, steps, operator, _proxies: [api, vault] })
@@ -155,7 +159,7 @@ impl Lane {
         stay: Duration,
     ) -> Result<Marks> {
         let mut marks = Marks::default();
-        if matches!(workload, Workload::Issue | Workload::IssueVault | Workload::Vanish) {
+        let Some(first) = workload.first() else {
             marks.begun = self.wire.now();
             self.wire.arm(subject.scope.clone(), fault.clone());
             let made = self.make(subject).await?;
@@ -164,14 +168,14 @@ impl Lane {
             }
             marks.ended = self.wire.now();
             return Ok(marks);
-        }
+        };
         if !self.make(subject).await?
-            || !self.calm(|versions| workload::reached(Workload::Issue, versions, subject, None), subject).await?
+            || !self.calm(|versions| workload::reached(first, versions, subject, None), subject).await?
         {
-            bail!("{}: there is no certificate to begin with", workload.name());
+            bail!("{}: there is nothing to begin with", workload.name());
         }
         let versions = self.common.recorder.of(subject)?;
-        let before = workload::stored(&versions, subject).context("the certificate is gone")?;
+        let before = workload::stored(&versions, subject).context("what was stored is gone")?;
         // Lifetimes are whole seconds: a renewal within the same two would end no later, and would rightly be refused.
         let written =
             versions.iter().rfind(|version| version.is("Secret", &subject.secret)).map_or(Duration::ZERO, |v| v.at);
@@ -192,6 +196,10 @@ impl Lane {
             if !self.until(DEADLINE * 2, subject, |v| workload::is_ready(v, "VaultConnection")).await? {
                 return Ok(false);
             }
+        }
+        if subject.job == Job::Binding {
+            self.maker.binding(subject).await?;
+            return Ok(true);
         }
         self.maker.domain(subject).await?;
         if !self.until(DEADLINE * 2, subject, |v| workload::is_ready(v, "TrustDomain")).await? {

@@ -52,11 +52,35 @@ pub enum Workload {
     Vanish,
     /// A renewal on request while OpenBao is away.
     Outage,
+    /// The first values of a binding, over a new connection.
+    Bind,
+    /// Newer values of a binding, on request.
+    Refresh,
+}
+
+/// What kind of object a workload is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Job {
+    /// A certificate.
+    #[default]
+    Identity,
+    /// Values of OpenBao.
+    Binding,
+}
+
+impl Job {
+    /// The kind of the object.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Identity => "ServiceIdentity",
+            Self::Binding => "SecretBinding",
+        }
+    }
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Issue,
         Self::IssueVault,
         Self::Renew,
@@ -65,6 +89,8 @@ impl Workload {
         Self::Retain,
         Self::Vanish,
         Self::Outage,
+        Self::Bind,
+        Self::Refresh,
     ];
 
     /// Its name in ids.
@@ -78,12 +104,31 @@ impl Workload {
             Self::Retain => "retain",
             Self::Vanish => "vanish",
             Self::Outage => "outage",
+            Self::Bind => "bind",
+            Self::Refresh => "refresh",
         }
     }
 
-    /// Whether OpenBao signs.
+    /// Whether OpenBao is asked.
     pub fn uses_vault(self) -> bool {
-        matches!(self, Self::IssueVault | Self::RenewVault | Self::Outage)
+        matches!(self, Self::IssueVault | Self::RenewVault | Self::Outage) || self.job() == Job::Binding
+    }
+
+    /// What it is about.
+    pub fn job(self) -> Job {
+        match self {
+            Self::Bind | Self::Refresh => Job::Binding,
+            _ => Job::Identity,
+        }
+    }
+
+    /// What comes before it: nothing, if it is the first itself.
+    pub fn first(self) -> Option<Self> {
+        match self {
+            Self::Issue | Self::IssueVault | Self::Vanish | Self::Bind => None,
+            Self::Refresh => Some(Self::Bind),
+            Self::Renew | Self::RenewVault | Self::Delete | Self::Retain | Self::Outage => Some(Self::Issue),
+        }
     }
 
     /// The workload whose undisturbed calls it has.

@@ -43,6 +43,7 @@ impl Recorder {
         for (group, version, kind, plural) in [
             ("", "v1", "Secret", "secrets"),
             ("countersign.dev", "v1alpha1", "ServiceIdentity", "serviceidentities"),
+            ("countersign.dev", "v1alpha1", "SecretBinding", "secretbindings"),
             ("countersign.dev", "v1alpha1", "TrustDomain", "trustdomains"),
             ("countersign.dev", "v1alpha1", "VaultConnection", "vaultconnections"),
         ] {

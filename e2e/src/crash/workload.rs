@@ -1,5 +1,7 @@
 //! What the operator is made to do: the objects of each workload, the test's own steps, and the goal.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use kube::{
     Api, Client,
@@ -8,11 +10,12 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    call::{OPERATOR_NAMESPACE, Scope},
+    call::{OPERATOR_NAMESPACE, PLACE_PREFIX, Scope},
     certificate,
     history::{Change, Subject, Version},
-    plan::Workload,
+    plan::{Job, Workload},
 };
+use crate::bao::Bao;
 
 /// Value of the annotation that asks for a renewal.
 pub const REQUEST: &str = "now-please";
@@ -28,6 +31,8 @@ pub struct Maker {
     pub vault: String,
     /// Its authority, PEM.
     pub authority: String,
+    /// OpenBao itself, with root rights.
+    pub bao: Arc<Bao>,
 }
 
 /// Names of the objects of a plan; `number` is unique in the run.
@@ -35,12 +40,13 @@ pub fn subject(workload: Workload, run: &str, number: usize) -> Subject {
     let vault = workload.uses_vault();
     let domain = format!("crash-{run}-{number}-td");
     let scope = Scope {
-        namespace: format!("crash-{run}-{number}-ns"),
+        namespace: format!("{PLACE_PREFIX}{run}-{number}-ns"),
         connection: vault.then(|| format!("crash-{run}-{number}-vc")),
         domain: domain.clone(),
     };
     Subject {
         scope,
+        job: workload.job(),
         identity: "web".into(),
         secret: "web-tls".into(),
         bystander: "bystander".into(),
@@ -59,6 +65,7 @@ fn resource(kind: &str) -> (ApiResource, bool) {
         "Service" => ("", "v1", "services", true),
         "Secret" => ("", "v1", "secrets", true),
         "ServiceIdentity" => ("countersign.dev", "v1alpha1", "serviceidentities", true),
+        "SecretBinding" => ("countersign.dev", "v1alpha1", "secretbindings", true),
         "TrustDomain" => ("countersign.dev", "v1alpha1", "trustdomains", false),
         _ => ("countersign.dev", "v1alpha1", "vaultconnections", false),
     };
@@ -107,8 +114,37 @@ impl Maker {
             "address": self.vault,
             "tls": {"ca": {"inline": self.authority}},
             "auth": {"kubernetes": {"mount": "kubernetes", "role": "countersign", "audience": "vault"}},
+            "grants": [{
+                "namespaces": {"all": true}, "as": "ServiceAccount", "role": "tenant", "paths": ["secret/{namespace}/**"],
+            }],
         }});
         self.create("VaultConnection", "", name, spec).await
+    }
+
+    /// Writes the next values of a binding: those of one version belong together.
+    ///
+    /// # Errors
+    /// When OpenBao refuses.
+    pub async fn values(&self, subject: &Subject, version: &str) -> Result<()> {
+        let values = json!({"user": format!("user-{version}"), "password": format!("password-{version}")});
+        let path = format!("secret/data/{}/{}", subject.scope.namespace, subject.identity);
+        self.bao.write(&path, &json!({"data": values})).await.map(drop)
+    }
+
+    /// The binding.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn binding(&self, subject: &Subject) -> Result<()> {
+        self.values(subject, "1").await?;
+        let path = format!("{}/{}", subject.scope.namespace, subject.identity);
+        let spec = json!({"spec": {
+            "connection": subject.scope.connection,
+            "serviceAccountName": subject.service_account,
+            "sources": [{"name": "app", "kv": {"mount": "secret", "path": path}}],
+            "secret": {"name": subject.secret, "data": [{"each": "app"}]},
+        }});
+        self.create("SecretBinding", &subject.scope.namespace, &subject.identity, spec).await
     }
 
     /// The trust domain.
@@ -139,13 +175,16 @@ impl Maker {
         self.create("ServiceIdentity", &subject.scope.namespace, &subject.identity, spec).await
     }
 
-    /// Asks for a renewal.
+    /// Asks for a renewal, or for values that are newer.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When a server refuses.
     pub async fn request(&self, subject: &Subject) -> Result<()> {
+        if subject.job == Job::Binding {
+            self.values(subject, "2").await?;
+        }
         let patch = json!({"metadata": {"annotations": {"countersign.dev/requested-at": REQUEST}}});
-        let api = self.api("ServiceIdentity", &subject.scope.namespace);
+        let api = self.api(subject.job.kind(), &subject.scope.namespace);
         api.patch(&subject.identity, &PatchParams::default(), &Patch::Merge(patch)).await.context("cannot annotate")?;
         Ok(())
     }
@@ -206,26 +245,36 @@ fn is_working(versions: &[Version], kind: &str) -> bool {
     last.is_some_and(|version| version.condition("Reconciling") == "True")
 }
 
-/// Serial of the certificate that is stored, if any.
+/// What is stored, if anything: the serial of the certificate, or the values.
 pub fn stored(versions: &[Version], subject: &Subject) -> Option<String> {
     let secret = versions.iter().rfind(|version| version.is("Secret", &subject.secret))?;
     let there = secret.change != Change::Deleted;
+    if subject.job == Job::Binding {
+        return there.then(|| secret.object.get("data").map(Value::to_string)).flatten();
+    }
     there.then(|| certificate::read(&secret.object).ok()).flatten().map(|material| material.leaf.serial)
 }
 
 /// Whether a workload has reached its goal; `before` is the serial stored when it began.
 pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, before: Option<&str>) -> bool {
     let stored = stored(versions, subject);
-    let identity = versions.iter().rfind(|version| version.kind == "ServiceIdentity");
+    let kind = subject.job.kind();
+    let identity = versions.iter().rfind(|version| version.kind == kind);
     let gone = identity.is_some_and(|version| version.change == Change::Deleted);
     // A connection that broke is asked less and less often, so what depends on it is told last that it is back.
     let rests = |kind: &str| is_ready(versions, kind) && !is_working(versions, kind);
-    let back = subject.scope.connection.is_none() || rests("VaultConnection") && rests("TrustDomain");
+    let rests_on = match (subject.job, &subject.scope.connection) {
+        (Job::Identity, None) => true,
+        (Job::Identity, Some(_)) => rests("VaultConnection") && rests("TrustDomain"),
+        (Job::Binding, _) => rests("VaultConnection"),
+    };
     match workload {
-        Workload::Issue | Workload::IssueVault => stored.is_some() && is_ready(versions, "ServiceIdentity") && back,
-        Workload::Renew | Workload::RenewVault | Workload::Outage => {
+        Workload::Issue | Workload::IssueVault | Workload::Bind => {
+            stored.is_some() && is_ready(versions, kind) && !is_working(versions, kind) && rests_on
+        }
+        Workload::Renew | Workload::RenewVault | Workload::Outage | Workload::Refresh => {
             let handled = identity.map(|version| version.text("/status/lastHandledRequest"));
-            stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST) && back
+            stored.is_some() && stored.as_deref() != before && handled == Some(REQUEST) && rests_on
         }
         Workload::Delete | Workload::Vanish => gone && stored.is_none(),
         Workload::Retain => gone && stored.as_deref() == before,

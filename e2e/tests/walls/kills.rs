@@ -81,6 +81,8 @@ async fn die(cluster: &Cluster, wire: &Wire) -> Result<()> {
     let [grant, request] = narrow.as_slice() else { anyhow::bail!("the example is not a grant and a request") };
     ensure!(path_of(grant)? == GRANT, "the example grants something else");
     let widened = [wider(grant, "/spec/ports")?, wider(request, "/spec/to/0/ports")?];
+    // Long enough for the data plane to follow, and short enough for twenty lives.
+    cluster.api.merge(SEGMENT, &json!({"spec": {"rollout": {"settle": "2s"}}})).await?;
     for death in 0..DEATHS {
         let from = wire.now();
         match death % 4 {

@@ -8,6 +8,7 @@ use super::Violation;
 use crate::crash::{
     call::Sort,
     history::{Call, Change, History, Version},
+    plan::Job,
 };
 
 /// Time a call may spend between the check of the Lease and the proxy.
@@ -115,7 +116,7 @@ fn quiet(history: &History) -> Option<Violation> {
     ))
 }
 
-/// I-14: one login a process; one more where an answer of the login, or the token it gave, was lost to a fault.
+/// I-14: one login a process, and one of the account that reads; one more where an answer of the login, or the token it gave, was lost to a fault.
 fn logins(history: &History) -> Option<Violation> {
     let logins = history.calls().filter(|call| call.request.logs_in()).count();
     let since = history.marks.begun;
@@ -124,6 +125,7 @@ fn logins(history: &History) -> Option<Violation> {
         .calls()
         .filter(|call| call.request.logs_in() && call.answered != call.status || call.request.logs_in() && !call.done())
         .count();
-    (logins > processes + repeats)
+    let accounts = if history.subject.job == Job::Binding { 2 } else { 1 };
+    (logins > processes * accounts + repeats)
         .then(|| Violation::new("I-14", format!("{logins} logins by {processes} processes, {repeats} of which failed")))
 }

@@ -11,8 +11,8 @@ use super::{
 use crate::crash::{
     call::{Name, Sort},
     certificate,
-    history::{Change, History},
-    plan::{Act, Place, Position, Workload},
+    history::{Change, History, Version},
+    plan::{Act, Job, Place, Position, Workload},
 };
 
 /// What one run came to.
@@ -22,7 +22,7 @@ pub struct Summary {
     pub end: Value,
     /// Creations and deletions, by kind and name.
     pub counts: BTreeMap<String, (usize, usize)>,
-    /// Certificates stored.
+    /// Certificates, or sets of values, stored.
     pub stored: usize,
     /// Signatures that OpenBao gave.
     pub signed: usize,
@@ -49,8 +49,11 @@ impl Summary {
                 Change::Modified => {}
             }
         }
-        let serials = history.secret().filter_map(|version| certificate::read(&version.object).ok());
-        let stored = serials.map(|material| material.leaf.serial).collect::<BTreeSet<_>>().len();
+        let content = |version: &Version| match subject.job {
+            Job::Identity => certificate::read(&version.object).ok().map(|material| material.leaf.serial),
+            Job::Binding => version.object.get("data").map(Value::to_string),
+        };
+        let stored = history.secret().filter_map(content).collect::<BTreeSet<_>>().len();
         let vault: Vec<_> = history.calls().filter(|call| call.request.sort == Sort::Vault).collect();
         let signed = vault.iter().filter(|call| call.request.signs() && call.done() && call.owner.is_some()).count();
         let names = history.calls().filter_map(|call| call.name.clone()).collect();
@@ -105,7 +108,7 @@ pub(super) fn check(history: &History, reference: &Reference) -> Vec<Violation> 
     }
     if history.marks.settled.is_none() {
         let open: Vec<String> = history.identity().last().map(open_conditions).unwrap_or_default();
-        found.push(Violation::new("I-17", format!("the end is not reached; the identity says {}", open.join(", "))));
+        found.push(Violation::new("I-17", format!("the end is not reached; the object says {}", open.join(", "))));
         return found;
     }
     let summary = Summary::of(history);
@@ -130,7 +133,7 @@ pub(super) fn check(history: &History, reference: &Reference) -> Vec<Violation> 
     }
     if summary.stored != reference.summary.stored {
         let (is, was) = (summary.stored, reference.summary.stored);
-        found.push(Violation::new("I-18", format!("{is} certificates stored instead of {was}")));
+        found.push(Violation::new("I-18", format!("{is} certificates or sets of values stored instead of {was}")));
     }
     let spare = usize::from(may_sign_again(history));
     if summary.signed > reference.summary.signed + spare {

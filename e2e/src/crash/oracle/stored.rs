@@ -1,4 +1,4 @@
-//! What is stored, at every version: I-01 to I-05, I-07.
+//! What is stored, at every version: I-01 to I-07.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,41 @@ use super::Violation;
 use crate::crash::{
     certificate::{self, Material},
     history::{Change, History, Version},
+    plan::Job,
 };
 
 /// Keys that a certificate's Secret always has.
 const KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
+/// Keys that a binding's Secret always has.
+const VALUES: [&str; 2] = ["user", "password"];
+
 pub(super) fn check(history: &History) -> Vec<Violation> {
+    let mut found = match history.subject.job {
+        Job::Identity => certificates(history),
+        Job::Binding => values(history),
+    };
+    found.extend(there(history));
+    found.extend(static_in_outage(history));
+    found.dedup();
+    found
+}
+
+/// I-05, I-06: every value is there, and all of them are of one version of the source.
+fn values(history: &History) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for version in history.secret().filter(|version| version.change != Change::Deleted) {
+        found.extend(whole(version, &VALUES));
+        let value = |key: &str| certificate::data(&version.object, key).and_then(|bytes| String::from_utf8(bytes).ok());
+        let number = |key: &str| value(key).and_then(|text| Some(text.strip_prefix(key)?.to_owned()));
+        if number("user") != number("password") || number("user").is_none() {
+            found.push(Violation::new("I-06", "the values of a version are not of one version of the source"));
+        }
+    }
+    found
+}
+
+fn certificates(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
     let versions: Vec<(&Version, Option<Material>)> = history
         .secret()
@@ -21,23 +50,20 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         .map(|version| (version, certificate::read(&version.object).ok()))
         .collect();
     for (version, material) in &versions {
-        found.extend(whole(version));
+        found.extend(whole(version, &KEYS));
         if let Some(material) = material {
             found.extend(pair(material));
             found.extend(right(history, material));
         }
     }
     found.extend(later(&versions, history));
-    found.extend(there(history));
-    found.extend(static_in_outage(history));
-    found.dedup();
     found
 }
 
 /// I-05: no key vanishes or empties.
-fn whole(version: &Version) -> Option<Violation> {
+fn whole(version: &Version, keys: &[&str]) -> Option<Violation> {
     let lacks = |key: &&&str| certificate::data(&version.object, key).is_none_or(|bytes| bytes.is_empty());
-    let missing = KEYS.iter().filter(lacks).copied().collect::<Vec<_>>().join(", ");
+    let missing = keys.iter().filter(lacks).copied().collect::<Vec<_>>().join(", ");
     (!missing.is_empty()).then(|| Violation::new("I-05", format!("a version of the Secret lacks {missing}")))
 }
 
@@ -115,7 +141,7 @@ fn there(history: &History) -> Vec<Violation> {
                 found.push(Violation::new("I-04", "the Secret was deleted while its owner wants it"));
             }
         }
-        if version.is("ServiceIdentity", &history.subject.identity) {
+        if version.is(history.subject.job.kind(), &history.subject.identity) {
             ready |= version.condition("Ready") == "True";
             deleting |= version.change == Change::Deleted || !version.text("/metadata/deletionTimestamp").is_empty();
             let seen = || history.versions.iter().any(|v| v.is("Secret", &history.subject.secret) && history.inside(v));

@@ -13,7 +13,7 @@ use super::{Reference, Summary, judge};
 use crate::crash::{
     call::{Name, Owner, Request, Scope, Side},
     history::{Call, Change, History, Marks, Process, Subject, Version},
-    plan::{Act, Place, Plan, Position, Workload},
+    plan::{Act, Job, Place, Plan, Position, Workload},
 };
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -145,6 +145,7 @@ fn issue(authority: &Authority, wish: &Wish) -> History {
         target: None,
         subject: Subject {
             scope: Scope { namespace: "n".into(), domain: "d".into(), connection: Some("c".into()) },
+            job: Job::Identity,
             identity: "web".into(),
             secret: "web-tls".into(),
             bystander: "by".into(),
@@ -276,6 +277,21 @@ fn i_05_a_key_that_vanishes_or_empties() {
         history.versions.push(version(3_900, Change::Modified, "Secret", object));
         assert_eq!(alone(&history), ["I-05"].into());
     }
+}
+
+#[test]
+fn i_05_and_i_06_values_that_are_missing_or_of_two_versions() {
+    let bound = |user: &str, password: &str| {
+        let (_, mut history, _) = good();
+        history.subject.job = Job::Binding;
+        history.versions.retain(|version| version.kind != "ServiceIdentity");
+        let (user, password) = (BASE64.encode(user.as_bytes()), BASE64.encode(password.as_bytes()));
+        history.versions[2].object["data"] = json!({"user": user, "password": password});
+        alone(&history)
+    };
+    assert_eq!(bound("user-1", "password-1"), [].into());
+    assert_eq!(bound("user-1", "password-2"), ["I-06"].into());
+    assert_eq!(bound("user-1", ""), ["I-05", "I-06"].into());
 }
 
 #[test]
