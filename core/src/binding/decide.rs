@@ -26,7 +26,7 @@ use crate::{
     },
     fault::{Class, Failure},
     grants::Permit,
-    next::{Next, jittered},
+    next::{Next, jittered, spread},
     value::{
         digest,
         keyed::InstallKey,
@@ -42,6 +42,8 @@ const SETTLED_BACK: i64 = 60;
 const BETWEEN_FORCED: i64 = 60;
 /// How long a binding waits for a server that is away and does not say when to ask again.
 const AWAY: Duration = Duration::from_secs(10);
+/// Over how long those are spread who were all told to ask again at one moment.
+const TURNS: Duration = Duration::from_secs(5);
 /// How long it waits for a connection that nobody has logged in by yet.
 const UNREADY: Duration = Duration::from_secs(20);
 
@@ -394,7 +396,10 @@ impl<'a> Pass<'a> {
         let sleeps = matches!(failure.reason, Reason::Suspended | Reason::Deleting);
         // Whoever waits for a server is told when it is back; until then a look in a while is enough.
         let wait = match failure.reason {
-            _ if failure.retry_after.is_some() => failure.backoff(1, &self.intent.uid),
+            // One after the other: the first to ask finds out for all.
+            _ if failure.retry_after.is_some() => {
+                failure.backoff(1, &self.intent.uid) + TURNS.mul_f64(spread(&[self.intent.uid.as_bytes()]))
+            }
             Reason::ConnectionNotReady => jittered(UNREADY, &self.intent.uid),
             _ if failure.class == Class::Unavailable => jittered(AWAY, &self.intent.uid),
             _ => failure.backoff(1, &self.intent.uid),

@@ -182,13 +182,14 @@ impl Breaker {
         (SLOW_START * f64::from(factor)).min(full)
     }
 
-    /// What a caller would be refused with at `now`, with the time in `retry_after` after which it may ask again.
+    /// What a caller would be refused with at `now`, with the time in `retry_after` after which it may ask again; `None`
+    /// if it may call or probe.
     pub fn refusal(&self, now: Duration) -> Option<Failure> {
         match &self.state {
-            State::Open { until, cause } | State::Parked { until, cause } => {
+            State::Open { until, cause } | State::Parked { until, cause } if now < *until => {
                 Some(cause.clone().retry_after(until.saturating_sub(now)))
             }
-            State::Closed => None,
+            State::Open { .. } | State::Parked { .. } | State::Closed => None,
         }
     }
 
@@ -282,6 +283,8 @@ mod tests {
         assert_eq!((failure.class, failure.reason), (Class::Unavailable, Reason::VaultSealed));
         assert!(failure.retry_after.is_some_and(|left| left <= s(5) && left >= s(3)));
         assert_eq!(breaker.cause().map(|cause| cause.reason), Some(Reason::VaultSealed));
+        assert_eq!(breaker.refusal(s(2)), Some(failure));
+        assert_eq!(breaker.refusal(s(8)), None, "whoever comes now may probe");
     }
 
     #[test]

@@ -99,7 +99,9 @@ async fn every_answer_is_told_for_what_it_is_and_takes_nothing_away() -> Result<
     for (row, verdict) in rows.iter().zip(verdicts) {
         let name = &row.name;
         match verdict {
-            Ok(Verdict { reason, calls }) => println!("ok {name}: {reason}, asked {calls} times"),
+            Ok(Verdict { reason, calls, times }) => {
+                println!("ok {name}: {reason}, asked {calls} times (whole, asked and whole again at {times:?} s)");
+            }
             Err(error) => wrong.push(format!("{name}: {error:#}")),
         }
     }

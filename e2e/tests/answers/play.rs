@@ -44,6 +44,8 @@ pub struct Verdict {
     pub reason: String,
     /// Calls at its path within the window.
     pub calls: usize,
+    /// Seconds at which it was whole, asked, and whole again.
+    pub times: [u64; 3],
 }
 
 /// Plays one row.
@@ -53,6 +55,7 @@ pub struct Verdict {
 pub async fn play(stage: &Stage, row: &Row) -> Result<Verdict> {
     let scene = Scene { stage, row, below: format!("{}/{}", stage.namespace, row.name) };
     scene.begin().await.context("it did not begin")?;
+    let begun = stage.wire.now();
     let before = scene.secret().await?;
     scene.put("after").await?;
     scene.change(true).await?;
@@ -86,7 +89,8 @@ pub async fn play(stage: &Stage, row: &Row) -> Result<Verdict> {
     ensure!(scene.secret().await? == before, "the Secret was changed");
     scene.change(false).await?;
     scene.recover().await.context("it did not recover")?;
-    Ok(Verdict { reason: row.reason.to_owned(), calls })
+    let times = [begun, from, stage.wire.now()].map(|at| at.as_secs());
+    Ok(Verdict { reason: row.reason.to_owned(), calls, times })
 }
 
 struct Scene<'a> {
