@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
 use super::{
+    call::{Name, Owner},
     lane::{Common, Lane},
     oracle::{self, Reference, Summary, Violation},
     plan::{self, Act, Place, Plan, Workload},
@@ -108,7 +109,16 @@ pub async fn run(common: &Common, lanes: &[String], only: Option<Plan>) -> Resul
 /// Every plan; all kills come before the other faults.
 fn all(references: &References) -> Vec<Plan> {
     let calls = |workload: Workload| references.get(&workload.calls_of()).map(|r| r.calls.clone()).unwrap_or_default();
+    // What the connection does by itself is the same whoever uses it.
+    let connecting: Vec<Name> =
+        calls(Workload::IssueVault).into_iter().filter(|c| c.owner == Owner::Connection).collect();
+    let repeats = |plan: &Plan| {
+        let calls = calls(plan.workload);
+        let call = plan::places(&calls).into_iter().position(|place| place == plan.place).and_then(|at| calls.get(at));
+        plan.workload == Workload::Bind && call.is_some_and(|call| connecting.contains(call))
+    };
     let mut plans: Vec<Plan> = Workload::ALL.into_iter().flat_map(|w| Plan::all(w, &calls(w))).collect();
+    plans.retain(|plan| !repeats(plan));
     plans.sort_by_key(|plan| plan.act != Act::Kill);
     plans
 }

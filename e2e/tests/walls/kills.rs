@@ -34,7 +34,7 @@ use super::{GRANT, SEGMENT, SLOW};
 /// How often it dies.
 const DEATHS: usize = 20;
 /// One death in so many is followed by rest, so that each thing begun is also seen to end.
-const REST: usize = 5;
+const REST: usize = 10;
 /// How long a change may take to become a write.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LANE: &str = "kills";

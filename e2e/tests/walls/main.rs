@@ -15,7 +15,7 @@
 mod kills;
 mod moves;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
@@ -47,6 +47,8 @@ async fn no_declared_call_fails_and_no_other_is_answered() -> Result<()> {
 }
 
 async fn play(cluster: &Cluster) -> Result<()> {
+    let begun = Instant::now();
+    let told = |step: &str| println!("{:6.1} s  {step}", begun.elapsed().as_secs_f64());
     let stranger = cluster.namespace("stranger").await?;
     moves::prepare(cluster).await?;
     let failed = quiet(cluster).await?;
@@ -54,8 +56,11 @@ async fn play(cluster: &Cluster) -> Result<()> {
     ensure!(knock(cluster, &stranger, "default", DOOR).await? == Knock::Answered, "an open door gives no answer");
     ensure!(knock(cluster, "shop", "default", DOOR).await? == Knock::Answered, "an open door gives no answer");
 
+    told("the doors are open, and answer");
     outside(cluster).await?;
+    told("places outside are told from those inside");
     observe(cluster).await?;
+    told("observed");
     enforce(cluster).await?;
     for namespace in [stranger.as_str(), "shop"] {
         let heard = knock(cluster, namespace, "default", DOOR).await?;
@@ -63,22 +68,31 @@ async fn play(cluster: &Cluster) -> Result<()> {
     }
     ensure!(quiet(cluster).await? == failed, "a declared call failed while namespaces were closed");
 
+    told("closed, and silent to strangers");
     reach_the_api_server(cluster).await?;
+    told("the API server is reached by who asked for it");
     tamper(cluster, &stranger).await?;
     ensure!(quiet(cluster).await? == failed, "a declared call failed while a policy was restored");
 
+    told("what somebody opened was closed again");
     widen(cluster).await?;
+    told("a foreign policy that widens was told");
     moves::selector(cluster).await?;
     ensure!(quiet(cluster).await? == failed, "a declared call failed while a selector moved");
+    told("a selector moved");
     kills::twenty(cluster).await?;
     ensure!(quiet(cluster).await? == failed, "a declared call failed while the operator was killed");
+    told("twenty deaths");
     revoke(cluster).await?;
     let failed = quiet(cluster).await?;
     let objects = moves::objects(cluster).await?;
+    told("a grant was taken back and given again");
     open(cluster).await?;
     ensure!(knock(cluster, &stranger, "default", DOOR).await? == Knock::Answered, "the namespaces stayed closed");
     ensure!(quiet(cluster).await? == failed, "a call failed while namespaces were opened");
+    told("opened again");
     moves::wrong_order(cluster, &objects).await?;
+    told("the wrong order was seen to cut");
     println!("{} calls", Log::read(cluster, "shop").await?.total("okTotal")?);
     Ok(())
 }
