@@ -207,7 +207,7 @@ async fn what_an_evil_server_says_is_not_believed() {
         (Reply::json(405, &json!({ "errors": ["unsupported operation"] })), (Class::Invalid, Reason::NotKv)),
         (Reply::json(429, &json!({ "errors": ["quota"] })), (Class::Throttled, Reason::Throttled)),
         (Reply::json(503, &json!({ "errors": ["sealed"] })), (Class::Unavailable, Reason::VaultSealed)),
-        (Reply::json(500, &json!({ "errors": ["1 error"] })), (Class::Unavailable, Reason::VaultUnavailable)),
+        (Reply::json(500, &json!({ "errors": ["1 error"] })), (Class::Unavailable, Reason::BackendFailing)),
         (
             Reply::Plain(307, "location: https://127.0.0.1:1/v1/secret/data/a\r\n", String::new()),
             (Class::Unavailable, Reason::StandbyRedirect),

@@ -210,29 +210,7 @@ impl<'a> Pass<'a> {
     /// A server that shows an older version than the stored one may only lag behind: it is believed a minute later.
     fn went_back(self, versions: &BTreeMap<usize, Option<Version>>) -> Option<Next<Effect, Settled>> {
         let stored = self.world.ours(&self.intent.uid)?;
-        let known: BTreeMap<&str, i64> = stored
-            .origin
-            .as_deref()
-            .map(origin::parse)
-            .into_iter()
-            .flatten()
-            .filter_map(|one| Some((one.path, one.version?)))
-            .collect();
-        let mut older: Vec<String> = Vec::new();
-        for (place, version) in versions {
-            let source = self.intent.sources.get(*place)?;
-            let From::Kv(kv) = &source.from;
-            let known = known.get(kv.whole.to_string().as_str());
-            if let (Some(version), Some(known), None) = (version, known, kv.version)
-                && version.number < *known
-            {
-                older.push(format!("{}={}@{}", source.name, version.number, version.created));
-            }
-        }
-        if older.is_empty() {
-            return None;
-        }
-        let older = older.join(" ");
+        let older = origin::older(self.intent, stored.origin.as_deref().unwrap_or_default(), versions)?;
         let since = self.world.memory.went_back.as_ref().filter(|(_, seen)| *seen == older).map(|(since, _)| *since);
         let since = since.unwrap_or(self.now);
         let until = second(since.as_second().saturating_add(SETTLED_BACK));

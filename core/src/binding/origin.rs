@@ -45,6 +45,21 @@ pub fn parse(text: &str) -> impl Iterator<Item = Origin<'_>> {
     })
 }
 
+/// Which sources show an older version than the Secret was made of, if any do; a source that is pinned, or was read from
+/// another path, says nothing of that.
+pub fn older(intent: &Intent, text: &str, versions: &BTreeMap<usize, Option<Version>>) -> Option<String> {
+    let known: BTreeMap<&str, i64> = parse(text).filter_map(|one| Some((one.path, one.version?))).collect();
+    let one = |(place, version): (&usize, &Option<Version>)| {
+        let source = intent.sources.get(*place)?;
+        let From::Kv(kv) = &source.from;
+        let (version, known) = (version.as_ref()?, known.get(kv.whole.to_string().as_str())?);
+        let is_older = kv.version.is_none() && version.number < *known;
+        is_older.then(|| format!("{}={}@{}", source.name, version.number, version.created))
+    };
+    let older: Vec<String> = versions.iter().filter_map(one).collect();
+    if older.is_empty() { None } else { Some(older.join(" ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,6 +141,8 @@ impl Maker {
         let spec = json!({"spec": {
             "connection": subject.scope.connection,
             "serviceAccountName": subject.service_account,
+            // A look that is due by itself would come into some plan or other.
+            "refresh": {"every": "24h"},
             "sources": [{"name": "app", "kv": {"mount": "secret", "path": path}}],
             "secret": {"name": subject.secret, "data": [{"each": "app"}]},
         }});
