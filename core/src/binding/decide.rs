@@ -40,7 +40,7 @@ use crate::{
 const SETTLED_BACK: i64 = 60;
 /// The least time between two tries of one thing that a person asked for.
 const BETWEEN_FORCED: i64 = 60;
-/// How long a binding waits for a server that is away and does not say when to ask again.
+/// How long a binding waits for an API server that is away.
 const AWAY: Duration = Duration::from_secs(10);
 /// Over how long those are spread who were all told to ask again at one moment.
 const TURNS: Duration = Duration::from_secs(5);
@@ -372,21 +372,24 @@ impl<'a> Pass<'a> {
     fn held(self, failure: Failure) -> Next<Effect, Settled> {
         // A suspended or dying object is woken by its own change, not by time.
         let sleeps = matches!(failure.reason, Reason::Suspended | Reason::Deleting);
-        // Whoever waits for a server is told when it is back; until then a look in a while is enough.
-        let wait = match failure.reason {
-            // One after the other: the first to ask finds out for all.
-            _ if failure.retry_after.is_some() => {
-                failure.backoff(1, &self.intent.uid) + TURNS.mul_f64(spread(&[self.intent.uid.as_bytes()]))
-            }
-            Reason::ConnectionNotReady => jittered(UNREADY, &self.intent.uid),
-            _ if failure.class == Class::Unavailable => jittered(AWAY, &self.intent.uid),
-            _ => failure.backoff(1, &self.intent.uid),
-        };
-        let wake = (!sleeps).then(|| self.after(wait));
+        let wake = (!sleeps).then(|| self.after(self.until_open(&failure)));
         // The status says so from now on: whether all is well is looked at once the gate is open again.
         let is_told = !sleeps && !self.world.is_blind();
         let memory = Memory { told: self.world.memory.told && !is_told, ..self.world.memory.clone() };
         Next::Settle(Settled { outcome: Outcome::Held(failure), wake, memory })
+    }
+
+    /// How long until a closed gate is looked at again; what a watch tells comes earlier.
+    fn until_open(self, failure: &Failure) -> Duration {
+        let uid = &self.intent.uid;
+        let backoff = failure.backoff(1, uid);
+        match (failure.reason, failure.class, failure.retry_after) {
+            // All are told the same moment; one after the other, so that the first to ask finds out for all.
+            (_, _, Some(_)) => backoff + TURNS.mul_f64(spread(&[uid.as_bytes()])),
+            (Reason::ConnectionNotReady, ..) => jittered(UNREADY, uid),
+            (_, Class::Unavailable, None) => jittered(AWAY, uid),
+            (_, _, None) => backoff,
+        }
     }
 
     fn held_until(self, failure: Failure, until: Timestamp) -> Next<Effect, Settled> {

@@ -26,8 +26,10 @@ const LONGEST_PARKING: Duration = Duration::from_secs(120);
 const SLOW_START: f64 = 2.0;
 /// How often the rate doubles after an outage.
 const DOUBLING: Duration = Duration::from_secs(10);
-/// So many stumbles in a row, at so many paths at least, are an outage.
-const STUMBLES: (u32, usize) = (5, 3);
+/// So many errors of the server's own in a row are an outage…
+const STUMBLES: u32 = 5;
+/// …if they came at so many paths at least.
+const STUMBLED_PATHS: usize = 3;
 
 /// Whether a request may go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +78,10 @@ pub struct Breaker {
     strikes: usize,
     /// 429s without an answered call in between.
     throttled: u32,
-    /// Errors of the server's own without an answered call in between, and where, as far as that matters.
-    stumbles: (u32, BTreeSet<String>),
+    /// Errors of the server's own without an answered call in between.
+    stumbles: u32,
+    /// Where they came, up to as many paths as matter.
+    stumbled_at: BTreeSet<String>,
     /// When the last outage ended.
     recovered: Option<Duration>,
 }
@@ -97,7 +101,8 @@ impl Breaker {
             state: State::Closed,
             strikes: 0,
             throttled: 0,
-            stumbles: Default::default(),
+            stumbles: 0,
+            stumbled_at: BTreeSet::new(),
             recovered: None,
         }
     }
@@ -106,10 +111,10 @@ impl Breaker {
     ///
     /// A probe is handed out once per wait: whoever gets it and is cancelled costs one wait, no more.
     pub fn ask(&mut self, now: Duration) -> Permit {
+        if let Some(refusal) = self.refusal(now) {
+            return Permit::Refuse(refusal);
+        }
         match &self.state {
-            State::Open { until, cause } | State::Parked { until, cause } if now < *until => {
-                Permit::Refuse(cause.clone().retry_after(until.saturating_sub(now)))
-            }
             State::Open { cause, .. } => {
                 let cause = cause.clone();
                 self.strikes += 1;
@@ -127,8 +132,8 @@ impl Breaker {
     pub fn record(&mut self, now: Duration, outcome: Outcome) {
         match outcome {
             Outcome::Answered => {
-                (self.strikes, self.throttled) = (0, 0);
-                self.stumbles = Default::default();
+                (self.strikes, self.throttled, self.stumbles) = (0, 0, 0);
+                self.stumbled_at.clear();
                 // A 429 holds for everybody although others of the same moment got through.
                 if !matches!(self.state, State::Parked { .. }) {
                     self.close(now);
@@ -142,12 +147,11 @@ impl Breaker {
             }
             Outcome::Unavailable(cause) => self.open(now, cause),
             Outcome::Stumbled { path } => {
-                let (stumbles, paths) = &mut self.stumbles;
-                *stumbles = stumbles.saturating_add(1);
-                if paths.len() < STUMBLES.1 {
-                    paths.insert(path);
+                self.stumbles = self.stumbles.saturating_add(1);
+                if self.stumbled_at.len() < STUMBLED_PATHS {
+                    self.stumbled_at.insert(path);
                 }
-                if *stumbles >= STUMBLES.0 && paths.len() >= STUMBLES.1 {
+                if self.stumbles >= STUMBLES && self.stumbled_at.len() >= STUMBLED_PATHS {
                     let words = "the server answers with errors of its own at one path after another";
                     self.open(now, Failure::new(Class::Unavailable, Reason::VaultUnavailable, words));
                 }

@@ -20,9 +20,12 @@
 )]
 
 mod chance;
+#[macro_use]
+mod mutant;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
+mod election;
 mod embedded;
 mod history;
 mod model;

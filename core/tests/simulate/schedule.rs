@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     chance::Chance,
+    election::{Turn, turn},
     history::{
         self, Actor, Authority, AuthorityState, Canary, CanaryKind, ConnectionChange, Doctoring, DomainChange,
         DomainEdit, DomainSpec, Event, History, IdentityChange, IdentityEdit, Issuer, KeyPair, Kind, LeaseChange, Mark,
@@ -44,8 +45,6 @@ const WATCH_LAG: i64 = 30;
 const RESTART: i64 = 5;
 /// A lease that was not renewed for this long is taken.
 const LEASE: i64 = 15;
-/// An operator that could not renew for this long steps down.
-const GRACE: i64 = 10;
 
 /// A run under way.
 pub struct Run<'a> {
@@ -590,28 +589,22 @@ impl<'a> Run<'a> {
                 self.start(leader);
             }
         }
-        let works = |replica: &Replica, now: i64| replica.operator.is_some() && replica.paused_until <= now;
-        if let Some(holder) = self.holder {
-            if self.model.now - self.renewed_at >= GRACE && !self.model.api_up {
-                self.step_down(holder);
-            } else if works(&self.replicas[holder], self.model.now)
-                && self.model.api_up
-                && self.model.now - self.renewed_at < LEASE
-            {
-                self.hold(holder, LeaseChange::Renewed);
-                return;
+        let now = self.model.now;
+        let works = [0, 1].map(|leader: usize| {
+            let replica = &self.replicas[leader];
+            replica.operator.is_some() && replica.paused_until <= now
+        });
+        match turn(self.holder, now - self.renewed_at, LEASE, self.model.api_up, works) {
+            Turn::Nothing => {}
+            Turn::StepsDown(holder) => self.step_down(holder),
+            Turn::Renewed(holder) => self.hold(holder, LeaseChange::Renewed),
+            Turn::Taken { heir, from } => {
+                // Whoever held it finds out and ends; the fence closed before.
+                if let Some(old) = from.filter(|_| self.mutant != Mutant::WritesAfterLostLease) {
+                    self.step_down(old);
+                }
+                self.hold(heir, LeaseChange::Taken);
             }
-        }
-        if !self.model.api_up || self.model.now - self.renewed_at < LEASE {
-            return;
-        }
-        let heir = (0..2).find(|leader| works(&self.replicas[*leader], self.model.now));
-        if let Some(heir) = heir {
-            // Whoever held it finds out and ends; the fence closed before.
-            if let Some(old) = self.holder.filter(|old| *old != heir && self.mutant != Mutant::WritesAfterLostLease) {
-                self.step_down(old);
-            }
-            self.hold(heir, LeaseChange::Taken);
         }
     }
 

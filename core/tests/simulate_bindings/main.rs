@@ -19,9 +19,14 @@
 
 #[path = "../simulate/chance.rs"]
 mod chance;
+#[macro_use]
+#[path = "../simulate/mutant.rs"]
+mod mutant;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
+#[path = "../simulate/election.rs"]
+mod election;
 mod history;
 mod model;
 mod mutants;

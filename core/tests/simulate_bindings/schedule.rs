@@ -15,6 +15,7 @@ use countersign_core::{
 
 use crate::{
     chance::Chance,
+    election::{Turn, turn},
     history::{
         Actor, BindingEdit, Event, LEASE_SECONDS, LeaseChange, Mark, NAMESPACE, Process, ProcessChange, SLOTS, Spec,
         VaultState, WorldChange,
@@ -35,8 +36,6 @@ const STEPS: u64 = 20;
 const START: i64 = 1_000_000;
 /// A dead replica is back after this long.
 const RESTART: i64 = 5;
-/// An operator that could not renew for this long steps down.
-const STEPS_DOWN: i64 = 10;
 
 /// A run under way.
 pub struct Run<'a> {
@@ -240,28 +239,22 @@ impl<'a> Run<'a> {
                 self.start(leader);
             }
         }
-        let works = |replica: &Replica, now: i64| replica.operator.is_some() && replica.paused_until <= now;
-        if let Some(holder) = self.holder {
-            if self.model.now - self.renewed_at >= STEPS_DOWN && !self.model.api_up {
-                self.step_down(holder);
-            } else if works(&self.replicas[holder], self.model.now)
-                && self.model.api_up
-                && self.model.now - self.renewed_at < LEASE_SECONDS
-            {
-                self.hold(holder, LeaseChange::Renewed);
-                return;
+        let now = self.model.now;
+        let works = [0, 1].map(|leader: usize| {
+            let replica = &self.replicas[leader];
+            replica.operator.is_some() && replica.paused_until <= now
+        });
+        match turn(self.holder, now - self.renewed_at, LEASE_SECONDS, self.model.api_up, works) {
+            Turn::Nothing => {}
+            Turn::StepsDown(holder) => self.step_down(holder),
+            Turn::Renewed(holder) => self.hold(holder, LeaseChange::Renewed),
+            Turn::Taken { heir, from } => {
+                // Whoever held it finds out and ends; the fence closed before.
+                if let Some(old) = from.filter(|_| self.mutant != Mutant::WritesAfterLostLease) {
+                    self.step_down(old);
+                }
+                self.hold(heir, LeaseChange::Taken);
             }
-        }
-        if !self.model.api_up || self.model.now - self.renewed_at < LEASE_SECONDS {
-            return;
-        }
-        let heir = (0..2).find(|leader| works(&self.replicas[*leader], self.model.now));
-        if let Some(heir) = heir {
-            // Whoever held it finds out and ends; the fence closed before.
-            if let Some(old) = self.holder.filter(|old| *old != heir && self.mutant != Mutant::WritesAfterLostLease) {
-                self.step_down(old);
-            }
-            self.hold(heir, LeaseChange::Taken);
         }
     }
 

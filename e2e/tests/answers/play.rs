@@ -9,7 +9,7 @@ use countersign_e2e::{
     conditions::{Expected, ready, reports, shown},
     crash::{script::Rule, wire::Wire},
     manifests,
-    wait::until,
+    wait::{throughout, until},
 };
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ pub async fn play(stage: &Stage, row: &Row) -> Result<Verdict> {
     }
     let calls = match &row.calls {
         Some(expected) => {
-            let calls = scene.count(from).await;
+            let calls = scene.count(from, &before, *expected.end()).await?;
             ensure!(expected.contains(&calls), "asked {calls} times within {} s, not {expected:?}", WINDOW.as_secs());
             calls
         }
@@ -217,12 +217,20 @@ impl Scene<'_> {
         reports(&self.stage.api, &path_of(&binding)?, &synced, Duration::from_secs(5)).await.map(drop)
     }
 
-    /// Calls at the path of the row in the window from its first.
-    async fn count(&self, from: Duration) -> usize {
-        let first = self.first(from).unwrap_or(from);
-        let end = first + WINDOW;
-        tokio::time::sleep(end.saturating_sub(self.stage.wire.now())).await;
-        self.calls(from, end)
+    /// Calls at the path of the row in the window from its first, in which the Secret stays and it is not asked more
+    /// often than `most` times.
+    async fn count(&self, from: Duration, before: &Value, most: usize) -> Result<usize> {
+        let end = self.first(from).unwrap_or(from) + WINDOW;
+        let left = end.saturating_sub(self.stage.wire.now());
+        throughout("the Secret stays, and the server is asked no more often", left, async || {
+            let calls = self.calls(from, end);
+            if calls > most {
+                return Ok(Err(format!("asked {calls} times")));
+            }
+            Ok(if self.secret().await? == *before { Ok(()) } else { Err("the Secret was changed".to_owned()) })
+        })
+        .await?;
+        Ok(self.calls(from, end))
     }
 
     fn first(&self, from: Duration) -> Option<Duration> {

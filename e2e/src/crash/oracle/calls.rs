@@ -116,7 +116,8 @@ fn quiet(history: &History) -> Option<Violation> {
     ))
 }
 
-/// I-14: one login a process, and one of the account that reads; one more where an answer of the login, or the token it gave, was lost to a fault.
+/// I-14: one login a process, and one of the account that reads; one more where an answer of the login, or the token it
+/// gave, was lost to a fault.
 fn logins(history: &History) -> Option<Violation> {
     let logins = history.calls().filter(|call| call.request.logs_in()).count();
     let since = history.marks.begun;
