@@ -85,7 +85,9 @@ pub async fn follow<K>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let config = watcher::Config::default().timeout(WATCH_TIMEOUT).page_size(PAGE);
-    let mut events = Box::pin(watcher::watcher(api, config).default_backoff());
+    // Who wrote which field fills more memory than all that a decision reads.
+    let slim = |object: &mut K| object.meta_mut().managed_fields = None;
+    let mut events = Box::pin(watcher::watcher(api, config).default_backoff().modify(slim));
     let mut known: HashMap<ObjectRef<K>, u64> = HashMap::new();
     let mut listed: HashMap<ObjectRef<K>, u64> = HashMap::new();
     let mut troubled = false;
