@@ -1,7 +1,8 @@
 //! The next effect of a binding, or why there is none.
 //!
 //! Mounts, then versions, then values, then one write: each step for all sources at once, and only if the one before
-//! is done. Where the versions are those that the Secret was made of, no value is read and nothing is written.
+//! is done. Where the versions are those that the Secret was made of, no value is read and nothing is written; where the
+//! values are needed whatever their version is, they are read at once, for they tell it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -97,7 +98,7 @@ impl<'a> Pass<'a> {
         if let Some((place, failure)) = progress.failures.first_key_value() {
             return self.failed(failure.clone(), Some(*place));
         }
-        match self.reads(admitted) {
+        match self.reads(admitted, trigger) {
             Err((place, failure)) => return self.failed(failure, Some(place)),
             Ok(reads) if !reads.is_empty() => return Next::Do(Effect::Read { reads, fresh: trigger.is_waited_for() }),
             Ok(_) => {}
@@ -128,9 +129,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// What must be known before any value is read: the mounts, then the versions; for an engine without versions,
-    /// the values themselves.
-    fn reads(self, admitted: &Admitted<'_>) -> Result<Vec<Read>, (usize, Failure)> {
+    /// What must be known before anything is compared: the mounts, then the versions. The values themselves where they
+    /// are needed anyhow, and tell their version with them; and of an engine without versions.
+    fn reads(self, admitted: &Admitted<'_>, trigger: Trigger) -> Result<Vec<Read>, (usize, Failure)> {
         let progress = &self.world.progress;
         let mut mounts = Vec::new();
         let mut heads = Vec::new();
@@ -152,21 +153,22 @@ impl<'a> Pass<'a> {
                 }
                 Some(MountKind::Kv { engine, .. }) => {
                     let (mount, path) = (kv.mount.clone(), kv.path.clone());
-                    let is_known = match engine {
-                        Engine::V1 => progress.values.contains_key(&place),
-                        Engine::V2 if progress.closed.contains(&place) => progress.values.contains_key(&place),
-                        Engine::V2 => progress.metadata.contains_key(&place),
-                    };
-                    if is_known {
-                        continue;
-                    }
-                    heads.push(read(match engine {
+                    // Of a pinned version only the metadata tells whether it ever was.
+                    let values_at_once = trigger.needs_values() && kv.version.is_none();
+                    let what = match engine {
                         Engine::V1 => What::Unversioned { mount, path },
-                        Engine::V2 if progress.closed.contains(&place) => {
+                        Engine::V2 if values_at_once || progress.closed.contains(&place) => {
                             What::Values { mount, path, version: kv.version }
                         }
                         Engine::V2 => What::Metadata { mount, path },
-                    }));
+                    };
+                    let is_known = match what {
+                        What::Metadata { .. } => progress.metadata.contains_key(&place),
+                        _ => progress.values.contains_key(&place),
+                    };
+                    if !is_known {
+                        heads.push(read(what));
+                    }
                 }
             }
         }

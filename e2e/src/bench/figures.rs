@@ -58,7 +58,7 @@ pub const KEYS: &[Key] = &[
     key("renew.vault_logins", Bar::AtMost(0.0), 0),
     key("bind.per_second", Bar::None, 0),
     key("bind.ratio_to_raw", Bar::AtLeast(0.5), 2),
-    key("bind.vault_requests_per_object", Bar::AtMost(2.1), 2),
+    key("bind.vault_requests_per_object", Bar::AtMost(1.1), 2),
     key("bind.api_writes_per_object", Bar::Never(2.0), 3),
     key("kv.vault_requests_per_unchanged_path", Bar::AtMost(1.05), 2),
     key("kv.api_writes_per_refresh", Bar::Never(0.0), 3),
