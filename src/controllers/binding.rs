@@ -98,7 +98,10 @@ pub async fn pass(object: Arc<SecretBinding>, cx: Context) -> Result<Requeue, Fa
     let now = clock.now();
     let status = report::report(&intent, &world, &settled, &previous, now);
     tell(&cx, &object, &previous, &status, &settled);
-    publish(&cx, &object, &previous, &status).await?;
+    if let Err(failure) = publish(&cx, &object, &previous, &status).await {
+        cx.bindings.remember(&intent.uid, world.memory.in_doubt());
+        return Err(failure);
+    }
     // Only now: what was found and could not be said is looked at again, or it would never be said.
     cx.bindings.remember(&intent.uid, settled.memory.clone());
     Ok(requeue(&cx, &intent, &settled, now))

@@ -313,6 +313,12 @@ impl Memory {
             told: intent.sources.iter().all(|source| is_well(&source.name)) && status.conditions.iter().any(is_synced),
         }
     }
+
+    /// The same, after a status was sent of which nobody knows whether it arrived: what it says may be told now.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        Self { told: false, ..self }
+    }
 }
 
 impl World {

@@ -199,11 +199,13 @@ impl Operator {
         self.mutate_status(slot, &mut status, &world, around.mutant);
         self.tell(previous, &status, &settled, model, around.mutant);
         let connection = (self.granted(model, around.mutant), model.connection);
+        let doubted = world.memory.clone().in_doubt();
         self.worlds[slot] = Some(Observed { uid: version.uid, connection, world });
         if status != *previous || around.mutant == Mutant::StatusEachPass {
             let published = self.write_status(slot, version, status, model, around)?;
             if let Err(failure) = published {
                 self.unpublished[slot] += 1;
+                self.memories[slot] = Some((version.uid, doubted));
                 let wait = failure.backoff(self.unpublished[slot], &intent.uid);
                 self.wake[slot] = Some(model.now + seconds(wait).max(1));
                 return Ok(());
