@@ -21,7 +21,7 @@ use crate::process::{capture, find};
 use crate::stage::{Counts, FEATURES, INDEX, counted};
 
 /// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
-const NODE_TARGETS: [&str; 5] = ["lifecycle", "operator", "traffic", "walls", "whole_run"];
+const NODE_TARGETS: [&str; 6] = ["lifecycle", "operator", "traffic", "truth", "walls", "whole_run"];
 
 /// What judges certificates in the end-to-end tests, with the Debian package of each.
 const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];

@@ -31,8 +31,9 @@ pub enum Check {
     Lines(fn(&Source) -> Vec<(usize, String)>),
 }
 
-const ALL_RUST: &[&str] = &["core/", "src/", "e2e/", "hack/", "examples/", "tests/", "benches/", "fuzz/"];
-const MEMBERS: &[&str] = &["core/Cargo.toml", "e2e/Cargo.toml", "hack/Cargo.toml", "examples/shop/Cargo.toml"];
+const ALL_RUST: &[&str] = &["core/", "src/", "e2e/", "hack/", "truth/", "examples/", "tests/", "benches/", "fuzz/"];
+const MEMBERS: &[&str] =
+    &["core/Cargo.toml", "e2e/Cargo.toml", "hack/Cargo.toml", "truth/Cargo.toml", "examples/shop/Cargo.toml"];
 /// A file of one line more than that.
 const LONG: &str = {
     const LINES: [[u8; 2]; checks::MOST_LINES + 1] = [*b";\n"; checks::MOST_LINES + 1];
