@@ -15,7 +15,6 @@ use countersign_e2e::{
 };
 use countersign_truth::{Case, Outcome, Question, Table, questions};
 use futures::future::try_join_all;
-use serde_json::Value;
 
 use crate::{probe::Probe, stage::Stage};
 
@@ -28,15 +27,12 @@ const SECOND: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(60);
 
 /// Plays a case by a table; returns what was not as that says.
-pub async fn play(
-    cluster: &Cluster,
-    agent: &Agent,
-    stage: &Stage,
-    case: &Case,
-    table: &Table,
-) -> Result<Vec<String>> {
-    let ends: Vec<&str> =
-        stage.pods().chain(case.addresses.iter().map(String::as_str)).filter(|end| stage.stand(end).is_some()).collect();
+pub async fn play(cluster: &Cluster, agent: &Agent, stage: &Stage, case: &Case, table: &Table) -> Result<Vec<String>> {
+    let ends: Vec<&str> = stage
+        .pods()
+        .chain(case.addresses.iter().map(String::as_str))
+        .filter(|end| stage.stand(end).is_some())
+        .collect();
     let is_asked = |asked: &Question<'_>| asked.from != asked.to || table.names_itself(asked.from);
     let asked: BTreeSet<Question<'_>> = questions(&ends).filter(is_asked).collect();
 
@@ -103,11 +99,7 @@ async fn compare(stage: &Stage, asked: &BTreeSet<Question<'_>>, table: &Table) -
 }
 
 /// Puts all questions at once; returns those that were answered within `limit`.
-async fn round<'a>(
-    stage: &Stage,
-    asked: &BTreeSet<Question<'a>>,
-    limit: Duration,
-) -> Result<BTreeSet<Question<'a>>> {
+async fn round<'a>(stage: &Stage, asked: &BTreeSet<Question<'a>>, limit: Duration) -> Result<BTreeSet<Question<'a>>> {
     let mut by_asker: BTreeMap<&str, Vec<(Question<'a>, Probe)>> = BTreeMap::new();
     for question in asked {
         let to = stage.stand(question.to).context("nobody stands where the question goes")?;
@@ -117,7 +109,8 @@ async fn round<'a>(
     }
     let answers = try_join_all(by_asker.into_iter().map(async |(from, asked)| {
         let (questions, probes): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        let passed = stage.stand(from).context("nobody stands where the question comes from")?.ask(probes, limit).await?;
+        let passed =
+            stage.stand(from).context("nobody stands where the question comes from")?.ask(probes, limit).await?;
         let passed = questions.into_iter().zip(passed).filter(|(_, passed)| *passed);
         anyhow::Ok(passed.map(|(question, _)| question).collect::<Vec<_>>())
     }));

@@ -61,10 +61,8 @@ impl Stage {
     async fn pod(&self, cluster: &Cluster, id: &str, view: &Value) -> Result<(String, Stand)> {
         let (namespace, name) = id.split_once('/').context("a pod without a namespace")?;
         let ports = view["ports"].as_array().cloned().unwrap_or_default();
-        let ports: Vec<Value> = ports
-            .iter()
-            .map(|port| json!({"name": port[0], "protocol": port[1], "containerPort": port[2]}))
-            .collect();
+        let ports: Vec<Value> =
+            ports.iter().map(|port| json!({"name": port[0], "protocol": port[1], "containerPort": port[2]})).collect();
         // The program does nothing: what the pod says and hears is said and heard by our thread.
         let container = json!({
             "name": "pause", "image": "localhost/pause:1", "imagePullPolicy": "Never", "ports": ports,
