@@ -40,7 +40,13 @@ pub struct Scene {
 #[derive(Debug)]
 pub struct Unreadable {
     file: &'static str,
-    error: serde_saphyr::Error,
+    error: Box<serde_saphyr::Error>,
+}
+
+impl Unreadable {
+    fn new(file: &'static str, error: serde_saphyr::Error) -> Self {
+        Self { file, error: Box::new(error) }
+    }
 }
 
 impl fmt::Display for Unreadable {
@@ -58,7 +64,7 @@ impl std::error::Error for Unreadable {}
 pub fn cases() -> Result<Vec<Case>, Unreadable> {
     let mut all = Vec::new();
     for (file, text) in FILES {
-        let cases: Vec<Case> = serde_saphyr::from_str(text).map_err(|error| Unreadable { file, error })?;
+        let cases: Vec<Case> = serde_saphyr::from_str(text).map_err(|error| Unreadable::new(file, error))?;
         all.extend(cases);
     }
     Ok(all)
@@ -69,7 +75,7 @@ pub fn cases() -> Result<Vec<Case>, Unreadable> {
 /// # Errors
 /// When it cannot be read.
 pub fn scene() -> Result<Scene, Unreadable> {
-    serde_saphyr::from_str(SCENE).map_err(|error| Unreadable { file: "scene", error })
+    serde_saphyr::from_str(SCENE).map_err(|error| Unreadable::new("scene", error))
 }
 
 /// Every question about these ends.

@@ -100,12 +100,15 @@ fn tell(cases: &[Case], found: &[Found<'_>]) -> Result<()> {
         }
     }
     println!("{played} cases played, {differ} differ, {unplayable} not playable");
-    let mut wrong = String::new();
-    for (case, lines) in found.iter().filter(|(_, lines)| !lines.is_empty()) {
-        wrong += &format!("\n{}: {} wrong, such as\n  ", case.name, lines.len());
-        wrong += &lines[..lines.len().min(MOST_TOLD)].join("\n  ");
-    }
-    ensure!(wrong.is_empty(), "not what the tables say:{wrong}");
+    let wrong: Vec<String> = found
+        .iter()
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(case, lines)| {
+            let such = lines[..lines.len().min(MOST_TOLD)].join("\n  ");
+            format!("\n{}: {} wrong, such as\n  {such}", case.name, lines.len())
+        })
+        .collect();
+    ensure!(wrong.is_empty(), "not what the tables say:{}", wrong.concat());
     ensure!(found.len() == cases.len(), "{} of {} cases were come to", found.len(), cases.len());
     ensure!(played >= FEWEST_PLAYED, "only {played} cases were played");
     Ok(())
