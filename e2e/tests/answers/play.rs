@@ -87,6 +87,8 @@ pub async fn play(stage: &Stage, row: &Row) -> Result<Verdict> {
         None => scene.calls(from, stage.wire.now()),
     };
     ensure!(scene.secret().await? == before, "the Secret was changed");
+    // Before the fault ends: a binding that tries by itself would otherwise find the values in between, and be content.
+    scene.put("healed").await?;
     scene.change(false).await?;
     scene.recover().await.context("it did not recover")?;
     let times = [begun, from, stage.wire.now()].map(|at| at.as_secs());
@@ -257,7 +259,6 @@ impl Scene<'_> {
     /// The server is well again: a changed spec is tried at once, and what was written meanwhile arrives.
     async fn recover(&self) -> Result<()> {
         let path = self.path("secretbindings", &self.row.name);
-        self.put("healed").await?;
         self.stage.api.merge(&path, &json!({"spec": {"refresh": {"every": "14m"}}})).await?;
         let healed = format!("canary-healed-{}", self.row.name);
         until("what was written last is in the Secret", SLOW, async || {
