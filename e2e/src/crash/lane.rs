@@ -21,7 +21,7 @@ use super::{
     wire::{Fault, Wire},
     workload::{self, Maker},
 };
-use crate::bao::Bao;
+use crate::{bao::Bao, wait::until};
 
 /// Within this time without faults the end must be reached (D of the design).
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -99,6 +99,17 @@ impl Lane {
         };
         let operator = Operator::start(settings, Arc::clone(&wire));
         Ok(Self { common, wire, maker, steps, operator, _proxies: [api, vault] })
+    }
+
+    /// Waits until the operator leads and has looked at its objects.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn leads(&self) -> Result<()> {
+        until("the operator of a lane leads", DEADLINE, async || {
+            Ok(self.looked().map_or_else(|| Err("it has listed nothing".to_owned()), |_| Ok(())))
+        })
+        .await
     }
 
     /// Ends the operator.

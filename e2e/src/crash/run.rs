@@ -161,9 +161,10 @@ async fn pool(
     let mut players = JoinSet::new();
     for name in lanes {
         let (queue, references, numbers) = (Arc::clone(&queue), Arc::clone(references), Arc::clone(numbers));
-        let (common, name) = (common.clone(), name.clone());
+        let mut lane = Lane::start(common.clone(), name).await?;
+        // One after another: each start lists two dozen kinds, and ten at once would keep each other from their Leases.
+        lane.leads().await?;
         players.spawn(async move {
-            let mut lane = Lane::start(common, &name).await?;
             let mut outcomes = Vec::new();
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
