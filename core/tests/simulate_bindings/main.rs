@@ -50,11 +50,11 @@ const COMPARED: u64 = 4;
 const PATIENCE: u64 = 20_000;
 /// Seeds that once broke a promise; each is kept for what it found.
 const ONCE_BROKEN: &[(u64, &str)] = &[
-    (3_777, "a failure that was told and whose answer was lost was taken back without a look at the server"),
     (582, "the status did not say which version was stored, since whoever wrote it died before it was told"),
     (1_188, "as 582"),
     (1_500, "as 582, after a status whose answer was lost; a lagging server was believed by that"),
     (3_569, "a spec that was edited without a change of its rendering was told as synced, and its source as denied"),
+    (3_777, "a failure that was told and whose answer was lost was taken back without a look at the server"),
     (10_273, "as 3569, while nobody could be asked at all"),
     (82_028, "a source that moved to another path was held, as its version there is a smaller number"),
 ];
