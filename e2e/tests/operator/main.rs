@@ -8,6 +8,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod binding_refusals;
 mod bindings;
 mod connections;
 mod fence;
