@@ -19,6 +19,7 @@ mod lonely;
 mod paths;
 mod ports;
 mod refusals;
+mod segment_refusals;
 mod targets;
 
 use std::time::Duration;

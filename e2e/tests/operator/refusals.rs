@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
-    row: u32,
-    name: String,
-    objects: Vec<Value>,
+pub struct Case {
+    pub row: u32,
+    pub name: String,
+    pub objects: Vec<Value>,
     expect: Vec<Expected>,
     #[serde(default)]
     remedy: Vec<Value>,
@@ -71,7 +71,7 @@ async fn bad_input_is_reported_with_its_cause() -> Result<()> {
     Ok(())
 }
 
-async fn play(cluster: &Cluster, case: &Case) -> Result<()> {
+pub async fn play(cluster: &Cluster, case: &Case) -> Result<()> {
     for object in &case.objects {
         cluster.api.apply(object).await?;
     }
