@@ -132,7 +132,8 @@ async fn observe(intent: &Intent, previous: &SecretBindingStatus, cx: &Context) 
                 Some(session) => session.client().refusal(),
                 None => Some(not_ready(&name)),
             };
-            ConnectionView::Known(Box::new(Connection::new(object, outage)))
+            let is_operators = intent.namespace == cx.handles.settings.operator_namespace;
+            ConnectionView::Known(Box::new(Connection::new(object, outage, is_operators)))
         }),
         account_exists: account_uid(intent, cx).is_some(),
         claimed_by: {

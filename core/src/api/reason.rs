@@ -71,6 +71,8 @@ pub enum Reason {
     TargetNotOwned,
     /// Another countersign object claims the Secret; the older one keeps it.
     TargetClaimed,
+    /// The Secret is the one that the connection logs in with, which nothing read by that connection may write.
+    TargetForbidden,
     /// The Secret is immutable.
     TargetImmutable,
     /// The Secret exists with another type, which cannot be changed.
@@ -205,6 +207,8 @@ pub enum Reason {
     Observing,
     /// Nothing of ours exists in mode Off.
     Off,
+    /// The last edge of closed namespaces is gone; they stay closed.
+    DenyKept,
     /// Every edge is open at every end that is closed.
     Live,
     /// No segment closes the namespace, so everything passes there.

@@ -127,6 +127,12 @@ fn target(intent: &Intent, world: &World) -> Result<(), Failure> {
         let words = "the admission policy that fences the operator is not in force; no Secret is touched";
         return Err(Failure::new(Class::Waiting, Reason::FenceMissing, words));
     }
+    if let ConnectionView::Known(connection) = &world.connection
+        && connection.login.as_ref() == Some(name)
+    {
+        let words = format!("secret \"{name}\" is what connection {} logs in with", intent.connection);
+        return Err(Failure::new(Class::Invalid, Reason::TargetForbidden, words));
+    }
     if let Some(rival) = &world.claimed_by {
         let words = format!("secret \"{name}\" is claimed by the older {rival}");
         return Err(Failure::new(Class::Waiting, Reason::TargetClaimed, words));

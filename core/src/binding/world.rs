@@ -64,6 +64,8 @@ pub struct Connection {
     pub grants: Vec<Grant>,
     /// Whether accounts of other namespaces can log in by it: its method takes their tokens.
     pub takes_accounts: bool,
+    /// The Secret it logs in with, if it needs one and that is kept in the namespace of the binding.
+    pub login: Option<String>,
     /// Why nobody can be asked by it now, if so.
     pub outage: Option<Failure>,
     /// Changes when it is worth asking again what was refused before: another spec, or Ready once more.
@@ -276,7 +278,9 @@ pub struct SourceFinding {
 
 impl Connection {
     /// What a stored connection is to a binding; `outage` says why nobody can be asked by it now, if so.
-    pub fn new(object: &VaultConnection, outage: Option<Failure>) -> Self {
+    ///
+    /// `is_operators` says that the binding is in the operator's namespace, which has the Secrets of logins.
+    pub fn new(object: &VaultConnection, outage: Option<Failure>, is_operators: bool) -> Self {
         let ready = object.status.iter().flat_map(|status| &status.conditions);
         let since = ready
             .filter(|one| one.type_ == ConditionType::Ready.name() && one.status == Verdict::True.name())
@@ -284,11 +288,14 @@ impl Connection {
             .next();
         let generation = object.metadata.generation.unwrap_or_default();
         let auth = &object.spec.auth;
+        let kept = auth.app_role.as_ref().map(|role| &role.secret_id.secret);
+        let login = kept.or(auth.token.as_ref().map(|token| &token.secret));
         Self {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             // Grants that do not parse admit nobody; the connection itself says so.
             grants: grants::parse(&object.spec.grants).unwrap_or_default(),
             takes_accounts: auth.kubernetes.is_some() || auth.jwt.is_some(),
+            login: login.filter(|_| is_operators).map(|secret| secret.name.clone()),
             outage,
             revision: format!("{generation} {}", since.unwrap_or_default()),
         }

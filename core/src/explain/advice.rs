@@ -17,6 +17,7 @@ pub fn next_step(reason: Reason) -> &'static str {
         | Reason::Valid
         | Reason::Compiled
         | Reason::Applied
+        | Reason::DenyKept
         | Reason::Live => "",
         Reason::Pending => "wait a moment; if it stays so, `countersign check` says whether an operator runs",
         Reason::Suspended => "remove spec.suspend",
@@ -44,6 +45,7 @@ pub fn next_step(reason: Reason) -> &'static str {
             "delete the Secret if nobody needs it, or make an identity that names another"
         }
         Reason::TargetClaimed => "delete one of the two identities, or have it name another Secret",
+        Reason::TargetForbidden => "have the binding name another Secret; this one holds the login of its connection",
         Reason::TargetImmutable => "delete the Secret; it is then written anew",
         Reason::FieldConflict => "have the other manager let go of the fields that the message names",
         Reason::IssuanceThrottled => {

@@ -226,7 +226,7 @@ impl Sight<'_> {
             terminating: false,
             longer_namespaces: Vec::new(),
             connection: self.seen.connection.found().map_or(ConnectionView::Missing, |connection| {
-                ConnectionView::Known(Box::new(Connection::new(connection, None)))
+                ConnectionView::Known(Box::new(Connection::new(connection, None, false)))
             }),
             account_exists: true,
             claimed_by: None,

@@ -64,6 +64,7 @@ pub fn place(reason: Reason) -> Step {
         | Reason::Held
         | Reason::Observing
         | Reason::Off
+        | Reason::DenyKept
         | Reason::Live
         | Reason::NotSegmented
         | Reason::GrantMissing
@@ -119,9 +120,11 @@ pub fn place(reason: Reason) -> Step {
         Reason::ServiceAccountMissing => Step::ServiceAccount,
         Reason::ServiceMissing => Step::Services,
         Reason::NameNotAllowed | Reason::ReservedName | Reason::TTLNotAllowed => Step::Names,
-        Reason::TargetNotOwned | Reason::TargetImmutable | Reason::TargetTypeMismatch | Reason::FieldConflict => {
-            Step::TargetOwned
-        }
+        Reason::TargetNotOwned
+        | Reason::TargetForbidden
+        | Reason::TargetImmutable
+        | Reason::TargetTypeMismatch
+        | Reason::FieldConflict => Step::TargetOwned,
         Reason::TargetClaimed => Step::TargetClaimed,
         Reason::Pending
         | Reason::Accepted

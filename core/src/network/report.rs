@@ -97,6 +97,17 @@ pub fn segment(
     }
 }
 
+/// Whether the last open edge of a segment is gone while namespaces of it stay closed: that is as declared, and still
+/// what somebody who deletes a grant by mistake wants to be told.
+pub fn keeps_deny(before: &SegmentStatus, after: &SegmentStatus) -> bool {
+    let live = |status: &SegmentStatus| status.edges.as_ref().map_or(0, |edges| edges.live);
+    let is_closed = |status: &SegmentStatus, name: &str| {
+        status.namespaces.iter().any(|one| one.name == name && one.phase == NamespacePhase::Closed)
+    };
+    let stays_closed = before.namespaces.iter().any(|one| is_closed(before, &one.name) && is_closed(after, &one.name));
+    live(before) > 0 && live(after) == 0 && stays_closed
+}
+
 /// The conditions of an object whose spec does not parse; `positive` are the types that keep what they said.
 pub fn rejected(
     positive: &[ConditionType],

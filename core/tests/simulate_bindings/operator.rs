@@ -285,6 +285,7 @@ impl Operator {
             uid: "c0".to_owned(),
             grants: around.grants[granted].clone(),
             takes_accounts: true,
+            login: None,
             outage: None,
             revision: format!("{generation} {}", ready_since.map(|since| since.to_string()).unwrap_or_default()),
         }))

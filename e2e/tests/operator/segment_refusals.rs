@@ -223,6 +223,15 @@ impl Town {
         let segment = self.cluster.api.get(&self.segment).await?;
         let namespaces = array(&segment, "/status/namespaces");
         ensure!(namespaces.len() == 1 && text(&namespaces[0], "/phase") == "Closed", "{namespaces:?}");
+        let uid = text(&segment, "/metadata/uid");
+        until("it is told that the deny is kept", SLOW, async || {
+            let events = self.cluster.api.list("/api/v1/namespaces/default/events").await?;
+            let of_segment = events.iter().filter(|event| text(event, "/involvedObject/uid") == uid);
+            let told: Vec<_> = of_segment.map(|event| text(event, "/reason").to_owned()).collect();
+            let is_told = told.iter().any(|reason| reason == "DenyKept");
+            Ok(if is_told { Ok(()) } else { Err(format!("{told:?}")) })
+        })
+        .await?;
         ensure!(self.policy("countersign-deny").await?.as_ref() == Some(deny), "the deny was changed");
         Ok(())
     }

@@ -144,6 +144,9 @@ async fn segment(
         let version = cx.cluster.write_cluster_status(object, Resource::Segments, &status).await?;
         cx.freshness.wrote(&object.uid().unwrap_or_default(), &version);
         tell(cx, object, &previous.conditions, &status.conditions);
+        if report::keeps_deny(&previous, &status) {
+            notice(cx, object, Severity::Normal, Reason::DenyKept);
+        }
     }
     show(cx, object, Kind::Segment, &status.conditions);
     Ok(())
@@ -161,6 +164,10 @@ fn tell(cx: &Context, object: &Segment, before: &[Condition], after: &[Condition
     }
     let is_calm = matches!(reason, Reason::Applied | Reason::RollingOut | Reason::Observing | Reason::Off);
     let severity = if is_calm { Severity::Normal } else { Severity::Warning };
+    notice(cx, object, severity, reason);
+}
+
+fn notice(cx: &Context, object: &Segment, severity: Severity, reason: Reason) {
     let (controller, action, about) = (Controller::Network, Action::Enforce, object.object_ref(&()));
     cx.handles.events.publish(Notice { controller, severity, action, reason, about, target: None });
 }

@@ -68,6 +68,8 @@ pub struct Stage {
     pub status_writes: usize,
     pub outage: Option<Failure>,
     pub grants: Vec<ConnectionGrant>,
+    /// The Secret of `shop` that the connection logs in with, if so.
+    pub login: Option<String>,
     pub key: u8,
     /// Whether the last read had to be a new one.
     pub fresh: bool,
@@ -106,6 +108,7 @@ impl Stage {
                 secret_types: Vec::new(),
                 all: None,
             }],
+            login: None,
             key: 1,
             fresh: false,
         };
@@ -142,6 +145,7 @@ impl Stage {
                 uid: "c0".to_owned(),
                 grants: grants::parse(&self.grants).unwrap(),
                 takes_accounts: true,
+                login: self.login.clone(),
                 outage: self.outage.clone(),
                 revision: "1".to_owned(),
             })),

@@ -305,6 +305,18 @@ fn a_grant_that_is_gone_stops_reading_and_leaves_the_secret() {
 }
 
 #[test]
+fn the_secret_that_the_connection_logs_in_with_is_never_written() {
+    let mut stage = Stage::new();
+    stage.login = Some("app-env".to_owned());
+    assert_eq!(reason(&stage.pass()), Some(Reason::TargetForbidden));
+    assert_eq!((stage.reads.len(), stage.writes), (0, 0));
+    assert_eq!(stage.condition("Accepted"), Some(("False", "TargetForbidden")));
+    stage.login = Some("another".to_owned());
+    after(&mut stage, 3_600);
+    assert_eq!((reason(&stage.pass()), stage.writes), (None, 1));
+}
+
+#[test]
 fn a_path_outside_the_grant_is_never_sent() {
     let mut stage = Stage::new();
     stage.spec["sources"] = json!([{"name": "app", "kv": {"mount": "secret", "path": "payments/app"}}]);

@@ -297,3 +297,23 @@ fn the_two_readings_differ_is_said_first() {
     let status = super::segment(segment, 1, &world, &SegmentStatus::default(), Timestamp::UNIX_EPOCH);
     assert_eq!(said(&status.conditions)[..2], ["Ready=False/EvaluatorDisagrees", "Compiled=False/EvaluatorDisagrees"]);
 }
+
+#[test]
+fn that_the_last_edge_is_gone_is_told_only_of_what_stays_closed() {
+    let status = |phase: NamespacePhase, live: i64| SegmentStatus {
+        namespaces: vec![SegmentNamespace { name: "shop".to_owned(), phase }],
+        edges: Some(EdgeCounts { live, ..EdgeCounts::default() }),
+        ..SegmentStatus::default()
+    };
+    let closed = |live| status(NamespacePhase::Closed, live);
+    assert!(keeps_deny(&closed(2), &closed(0)));
+    assert!(!keeps_deny(&closed(2), &closed(1)));
+    assert!(!keeps_deny(&closed(0), &closed(0)));
+    assert!(!keeps_deny(&closed(2), &status(NamespacePhase::Opening, 0)));
+    assert!(!keeps_deny(&status(NamespacePhase::Closing, 2), &closed(0)));
+    let elsewhere = SegmentStatus {
+        namespaces: vec![SegmentNamespace { name: "payments".to_owned(), phase: NamespacePhase::Closed }],
+        ..closed(0)
+    };
+    assert!(!keeps_deny(&closed(2), &elsewhere));
+}
