@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     compiled::{Compiled, EdgeState, Trouble},
     consent::{Missing, Pair},
-    declared::{Declared, Mode, OnWouldBreak, Segment},
+    declared::{Declared, Mode, ObjectKey, OnWouldBreak, Segment},
     model::{Cause, Flow, Namespace},
     segments::Segmented,
     snapshot::Snapshot,
@@ -38,6 +38,8 @@ pub enum Blocker {
 pub struct Preflight {
     /// What would break, in order.
     pub would_break: Vec<WouldBreak>,
+    /// Requests for the Kubernetes API, which the segment lets nobody reach: whoever asks is taken to need it.
+    pub api_server: Vec<ObjectKey>,
     /// What cannot be written.
     pub blockers: Vec<Blocker>,
 }
@@ -70,6 +72,10 @@ impl Preflight {
                 Trouble::NotOnThisDataPlane { namespace, exception } if of_ours(namespace) => {
                     Blocker::NotOnThisDataPlane(exception.clone())
                 }
+                Trouble::ApiServerClosed { by } if closes(&by.namespace, Flow::Egress) => {
+                    found.api_server.push(by.clone());
+                    continue;
+                }
                 _ => continue,
             };
             if !found.blockers.contains(&blocker) {
@@ -81,8 +87,12 @@ impl Preflight {
 
     /// Whether no further namespace and no further direction is closed now.
     pub fn holds(&self, segment: &Segment) -> bool {
-        let breaks = segment.pace.on_would_break == OnWouldBreak::Hold && !self.would_break.is_empty();
-        breaks || !self.blockers.is_empty()
+        (segment.pace.on_would_break == OnWouldBreak::Hold && self.breaks()) || !self.blockers.is_empty()
+    }
+
+    /// Whether closing would cut somebody who said what they need.
+    pub fn breaks(&self) -> bool {
+        !self.would_break.is_empty() || !self.api_server.is_empty()
     }
 }
 

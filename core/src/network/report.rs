@@ -342,7 +342,16 @@ fn held(preflight: &Preflight) -> String {
             pair(&first.pair),
             first.missing
         ),
-        (None, None) => "nothing is closed".to_owned(),
+        (None, None) => preflight.api_server.first().map_or_else(
+            || "nothing is closed".to_owned(),
+            |request| {
+                format!(
+                    "nothing is closed: request {}/{} asks for the Kubernetes API, which exceptions.apiServer keeps from \
+                     everybody; set that to OnRequest, or rollout.onWouldBreak to Proceed",
+                    request.namespace, request.name
+                )
+            },
+        ),
     }
 }
 
@@ -370,7 +379,7 @@ fn troubles(
     let mut findings = Vec::new();
     let mut tell = |kind, reason, words: String| findings.push(Finding::new(kind, Verdict::True, reason, words));
     let names = |set: &BTreeSet<Namespace>| set.iter().take(5).map(Namespace::as_str).collect::<Vec<_>>().join(", ");
-    if !preflight.would_break.is_empty() || !preflight.blockers.is_empty() {
+    if preflight.breaks() || !preflight.blockers.is_empty() {
         tell(ConditionType::WouldBreak, Reason::Held, held(preflight));
     }
     if let Some(taken) = segmented.conflicts.get(&segment.name) {

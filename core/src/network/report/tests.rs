@@ -5,7 +5,7 @@ use crate::{
     api::AccessStatus,
     network::{
         applied::Standing,
-        declared::{Addresses, ObjectKey, Request, Source},
+        declared::{Addresses, ApiServer, ObjectKey, OnWouldBreak, Request, Source, Target},
         opinion::surplus::surplus,
         plan::{Inputs, plan},
         preflight::held,
@@ -174,6 +174,26 @@ fn what_would_break_holds_and_is_told() {
     assert_eq!(status.would_break[0].missing, [MissingHalf::Request]);
     assert!(status.conditions[0].message.contains("a/x to b/x"), "{}", status.conditions[0].message);
     assert_eq!(said(&told.grant().conditions), ["Ready=False/RequestMissing", "Accepted=True/Accepted"]);
+}
+
+#[test]
+fn nobody_who_asks_for_the_kubernetes_api_is_cut_from_it_unseen() {
+    let asks = |needs: ApiServer, action: OnWouldBreak| {
+        closed(both(town())).request_of("b/x", Target::ApiServer).segment("b", |segment| {
+            (segment.exceptions.api_server, segment.pace.on_would_break) = (needs, action);
+        })
+    };
+    let told = |needs, action| said(&Told::new(asks(needs, action)).segment("b").conditions);
+    let held = told(ApiServer::Never, OnWouldBreak::Hold);
+    assert!(held.contains(&"Applied=False/Held".to_owned()), "{held:?}");
+    assert!(held.contains(&"WouldBreak=True/Held".to_owned()), "{held:?}");
+    let proceeds = told(ApiServer::Never, OnWouldBreak::Proceed);
+    assert!(proceeds.contains(&"Applied=False/RollingOut".to_owned()), "{proceeds:?}");
+    assert!(proceeds.contains(&"WouldBreak=True/Held".to_owned()), "{proceeds:?}");
+    let open = told(ApiServer::OnRequest, OnWouldBreak::Hold);
+    assert!(!open.contains(&"WouldBreak=True/Held".to_owned()), "{open:?}");
+    let message = &Told::new(asks(ApiServer::Never, OnWouldBreak::Hold)).segment("b").conditions[0].message;
+    assert!(message.contains("request b/") && message.contains("Kubernetes API"), "{message}");
 }
 
 #[test]
