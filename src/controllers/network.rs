@@ -58,7 +58,7 @@ const BETWEEN_WRITES: Duration = Duration::from_millis(50);
 /// Runs for as long as the process leads.
 pub async fn run(cx: Context) {
     let heartbeat = cx.handles.health.heartbeat("network");
-    let mut memory = Memory::new(cx.handles.clock.now());
+    let mut memory = Memory::new(cx.handles.clock.steady());
     let mut wait = Some(Duration::ZERO);
     loop {
         heartbeat.tick();
@@ -118,7 +118,7 @@ async fn pass(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat) -> Resul
     let wrote = perform(cx, memory, heartbeat, &decision).await;
     memory.keep_failures(&decision.plan.writes);
     publish(cx, &declarations, &decision, &memory.failures(), heartbeat).await?;
-    let now = cx.handles.clock.now();
+    let now = cx.handles.clock.steady();
     let retries = decision.plan.writes.iter().filter_map(|write| memory.waits(write.namespace(), now));
     let wake = retries.chain(decision.plan.wake).min();
     Ok(if wrote { Some(BEHIND) } else { until(wake, now).map(|wait| wait.max(BEHIND)) })
@@ -133,7 +133,7 @@ async fn think(cx: &Context, memory: &Memory) -> Result<Decision, Failure> {
         operator_namespace: Namespace::parse(&settings.operator_namespace),
     };
     let (watched, view, touched) = (cx.network.clone(), cx.view.clone(), memory.touched.clone());
-    let (now, scale) = (cx.handles.clock.now(), settings.time_scale);
+    let (now, scale) = (cx.handles.clock.steady(), settings.time_scale);
     let thinking = tokio::task::spawn_blocking(move || {
         let declarations = watched.declarations();
         let snapshot = watched.snapshot(&view, &resolvers);
@@ -184,7 +184,7 @@ async fn perform(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat, decis
     }
     for write in decision.plan.writes.iter().take(MOST_WRITES) {
         heartbeat.tick();
-        let now = cx.handles.clock.now();
+        let now = cx.handles.clock.steady();
         if memory.waits(write.namespace(), now).is_some() {
             continue;
         }
@@ -210,13 +210,15 @@ async fn perform(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat, decis
         match cx.cluster.write_policy(write).await {
             Ok(version) => {
                 told(write);
-                memory.wrote(write, version, cx.handles.clock.now());
+                memory.wrote(write, version, cx.handles.clock.steady());
                 wrote = true;
             }
             Err(failure) => {
                 let (namespace, name) = (write.namespace(), write.name());
                 tracing::warn!(controller = "network", namespace, name, reason = ?failure.reason, "{}", failure.message);
                 cx.handles.metrics.count_failure(Controller::Network, &failure);
+                let now = cx.handles.clock.steady();
+                memory.doubts(write, now);
                 memory.failed(write, failure, now, |wait| settings.scaled(wait));
             }
         }

@@ -1,7 +1,8 @@
 //! The only place that reads time.
 //!
-//! Two times: [`Clock::now`] is the wall clock in whole seconds, which decisions and statuses use;
-//! [`Clock::monotonic`] never jumps and times leases, timeouts and heartbeats. The wall clock follows
+//! Three times: [`Clock::now`] is the wall clock in whole seconds, which decisions and statuses use;
+//! [`Clock::monotonic`] never jumps and times leases, timeouts and heartbeats; [`Clock::steady`] is the same as
+//! a timestamp, for waits that must not be cut short. The wall clock follows
 //! the API server's when it is more than a minute away from it: certificates and statuses are judged
 //! by the cluster's time, not by one node's mistake.
 
@@ -28,6 +29,8 @@ const TREMBLE: i64 = 2;
 pub struct Clock {
     source: Source,
     origin: Instant,
+    /// The source's wall time at `origin`.
+    began: Timestamp,
     /// Seconds added to the source's wall time.
     offset: Arc<AtomicI64>,
 }
@@ -56,7 +59,9 @@ impl Clock {
     }
 
     fn from(source: Source) -> Self {
-        Self { source, origin: Instant::now(), offset: Arc::default() }
+        let mut clock = Self { source, origin: Instant::now(), began: Timestamp::UNIX_EPOCH, offset: Arc::default() };
+        clock.began = clock.uncorrected();
+        clock
     }
 
     /// The corrected wall clock in whole seconds.
@@ -76,6 +81,19 @@ impl Clock {
     /// The time since this clock was made; never jumps, goes on while the process is stopped.
     pub fn monotonic(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// The monotonic time, with its fraction, as a timestamp: two of one process are as far apart as they are in truth.
+    ///
+    /// The wall clock would not do: in whole seconds a wait of ten could end after nine, and a correction could end it at once.
+    pub fn steady(&self) -> Timestamp {
+        let passed = match self.source {
+            Source::System => self.origin.elapsed(),
+            #[cfg(any(test, feature = "testing"))]
+            Source::Simulated { scale, .. } => self.origin.elapsed() * scale,
+        };
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        self.began.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
 
     /// Now, on tokio's clock, for timers.
@@ -132,6 +150,16 @@ mod tests {
         assert_eq!(fast.now(), at("2026-01-01T00:02:00Z"));
         assert_eq!(fast.precise(), at("2026-01-01T00:02:00.7Z"));
         assert_eq!(fast.monotonic(), Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_time_has_its_fraction_and_follows_nobody() {
+        let clock = Clock::simulated(at("2026-01-01T00:00:00.9Z"), 1);
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert_eq!(clock.steady(), at("2026-01-01T00:00:01.1Z"));
+        clock.follow(at("2026-01-01T01:00:00Z"));
+        assert_eq!(clock.steady(), at("2026-01-01T00:00:01.1Z"));
+        assert!(clock.now() > at("2026-01-01T00:59:00Z"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use super::{
     applied::{AppliedPolicy, Bearer, Standing},
     compiled::{Causes, Compiled},
     declared::{Declared, Mode, Segment},
-    model::{Flow, Namespace, Openings, Policy, Role, Subject},
+    model::{Flow, Namespace, Openings, Peer, Policy, Role, Subject},
     projection::Projection,
     render::{name, render},
     segments::Segmented,
@@ -168,6 +168,24 @@ struct Goal {
     bearer: Option<Bearer>,
 }
 
+impl Goal {
+    /// Namespaces of peers that lose one opening here and keep another: an edge whose ports are exchanged. What it gets
+    /// must be open at its other end as well before it loses the rest; a peer that loses everything waits for nobody.
+    fn exchanging(&self) -> impl Iterator<Item = &Namespace> {
+        let lost = self.until.isolates.iter().flat_map(|(flow, openings)| {
+            let left = self.last.isolates.get(flow);
+            openings.keys().filter(move |opening| left.is_none_or(|left| !left.contains_key(*opening)))
+        });
+        let kept = |peer: &Peer| {
+            self.last.isolates.values().any(|openings| openings.keys().any(|opening| opening.peer == *peer))
+        };
+        lost.filter_map(move |opening| match &opening.peer {
+            Peer::Pods { namespace, .. } | Peer::Namespace(namespace) if kept(&opening.peer) => Some(namespace),
+            _ => None,
+        })
+    }
+}
+
 impl<'a> Place<'a> {
     fn new(inputs: &'a Inputs<'a>, namespace: &'a Namespace) -> Self {
         let here = inputs.standing.ours.iter().filter(|((there, _), _)| there == namespace);
@@ -189,7 +207,13 @@ impl<'a> Place<'a> {
 
     /// When the data plane is taken to have followed the last write here.
     fn settled(&self, segment: &Segment) -> Timestamp {
-        let touched = self.inputs.touched.get(self.namespace).copied().unwrap_or(self.inputs.since);
+        self.settled_with(segment, [])
+    }
+
+    /// The same for writes here and in other namespaces.
+    fn settled_with<'n>(&self, segment: &Segment, others: impl IntoIterator<Item = &'n Namespace>) -> Timestamp {
+        let last = |namespace: &Namespace| self.inputs.touched.get(namespace).copied().unwrap_or(self.inputs.since);
+        let touched = others.into_iter().map(last).fold(last(self.namespace), Timestamp::max);
         touched
             .saturating_add(jiff::SignedDuration::try_from(segment.pace.settle).unwrap_or_default())
             .unwrap_or(touched)
@@ -206,12 +230,14 @@ impl<'a> Place<'a> {
         }
         let mut widening = Vec::new();
         let mut narrowing = Vec::new();
+        let mut peers: BTreeSet<&Namespace> = BTreeSet::new();
         for (role, goal) in &goals {
             let live = self.live.get(role).copied();
             if !says(live, &goal.until, segment, goal) {
                 widening.push(apply(live, &goal.until, segment, goal));
             } else if goal.until != goal.last {
                 narrowing.push(apply(live, &goal.last, segment, goal));
+                peers.extend(goal.exchanging());
             }
         }
         if !widening.is_empty() {
@@ -222,7 +248,7 @@ impl<'a> Place<'a> {
         if next.is_empty() {
             return;
         }
-        let due = self.settled(segment);
+        let due = self.settled_with(segment, peers);
         if self.inputs.now >= due {
             plan.writes.extend(next);
         } else {

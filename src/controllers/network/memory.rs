@@ -86,7 +86,14 @@ impl Memory {
         self.written.insert(key, (version, Instant::now()));
     }
 
-    /// Notes a write that failed; nothing more is written in its namespace for `wait(attempts)`.
+    /// Notes a write whose answer was a failure: it may have been made all the same.
+    pub fn doubts(&mut self, write: &Write, now: Timestamp) {
+        if let Some(namespace) = Namespace::parse(write.namespace()) {
+            self.touched.at.insert(namespace, now);
+        }
+    }
+
+    /// Notes why a write is not made; nothing more is written in its namespace for `wait(attempts)`.
     pub fn failed(&mut self, write: &Write, failure: Failure, now: Timestamp, wait: impl Fn(Duration) -> Duration) {
         let Some(namespace) = Namespace::parse(write.namespace()) else { return };
         let attempts = self.failed.get(&namespace).map_or(1, |failed| failed.attempts.saturating_add(1));
@@ -115,4 +122,27 @@ impl Memory {
 /// Versions of one resource compare as numbers.
 fn older(version: &str, than: &str) -> bool {
     (version.len(), version) < (than.len(), than)
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::{api::Reason, fault::Class, network::plan::Write};
+
+    use super::*;
+
+    /// A write whose answer was lost may have been made, so that what closes waits after it as after any other.
+    #[test]
+    fn a_write_that_failed_counts_as_a_write() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let namespace = Namespace::parse("shop").unwrap();
+        let write =
+            Write::Delete { namespace: namespace.clone(), name: "countersign-deny".to_owned(), uid: "u".to_owned() };
+        let mut memory = Memory::new(at(10));
+        let failure = || Failure::new(Class::Unavailable, Reason::ApiServerUnavailable, "no answer");
+        memory.failed(&write, failure(), at(20), |wait| wait);
+        assert_eq!(memory.touched.at.get(&namespace), None, "nothing was sent");
+        memory.doubts(&write, at(21));
+        assert_eq!(memory.touched.at.get(&namespace), Some(&at(21)));
+        assert!(memory.waits("shop", at(20)).is_some());
+    }
 }

@@ -216,6 +216,40 @@ fn namespaces_are_closed_one_at_a_time_and_a_held_segment_starts_none() {
     assert_eq!(held.phases[&namespace("a")], Phase::Open);
 }
 
+/// A port that replaces another is opened at both ends before the other is closed at either.
+#[test]
+fn what_an_edge_loses_waits_for_what_was_written_at_its_other_end() {
+    let town = |port: u16| {
+        let town = Town::default().with("a", &["x"]).with("b", &["x"]).segment("a", |_| {}).segment("b", |_| {});
+        let source = crate::network::declared::Source::Identity(crate::network::tests::town::identity("b/x"));
+        town.grant("a/x", &[source], &[tcp(80), tcp(81)]).request("b/x", "a/x", &[tcp(port)])
+    };
+    let bearer = Bearer { uid: "uid-x".to_owned(), account: "x".to_owned() };
+    let objects = |town: &Town| -> Vec<_> {
+        let policies = town.compile().policies.into_values().collect::<Vec<_>>();
+        policies.iter().map(|policy| render(policy, "uid", Some(&bearer))).collect()
+    };
+    let (old, new) = (town(80), town(81));
+    let mut objects = objects(&old);
+    let read = |objects: &[_]| Standing::read(objects.iter());
+    for write in play::one(&new, &read(&objects)).writes {
+        let Write::Apply { object, .. } = write else { panic!("{write:?} is no widening") };
+        objects.retain(|known| {
+            (known.metadata.namespace.as_deref(), known.metadata.name.as_deref())
+                != (object.metadata.namespace.as_deref(), object.metadata.name.as_deref())
+        });
+        objects.push(*object);
+    }
+    let due = |touched_a: i64, touched_b: i64, now: i64| {
+        let touched = [("a", touched_a), ("b", touched_b)].map(|(there, second)| (namespace(there), play::at(second)));
+        play::planned(&new, &read(&objects), &touched.into(), play::at(now))
+    };
+    let plan = due(100, 103, 112);
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+    assert_eq!(plan.wake, Some(play::at(113)));
+    assert_eq!(due(100, 103, 113).writes.len(), 2);
+}
+
 #[test]
 fn an_object_of_somebody_else_stops_its_namespace() {
     let town = Town::default().with("a", &["x"]).segment("a", |_| {});

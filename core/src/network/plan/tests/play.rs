@@ -105,7 +105,7 @@ pub(super) struct World {
     found: Vec<Found>,
 }
 
-fn at(second: i64) -> Timestamp {
+pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
@@ -114,7 +114,8 @@ pub fn one(town: &Town, standing: &Standing) -> Plan {
     planned(town, standing, &BTreeMap::new(), at(1_000))
 }
 
-fn planned(town: &Town, standing: &Standing, touched: &BTreeMap<Namespace, Timestamp>, now: Timestamp) -> Plan {
+/// Plans once; `touched` says when something was last written in a namespace.
+pub fn planned(town: &Town, standing: &Standing, touched: &BTreeMap<Namespace, Timestamp>, now: Timestamp) -> Plan {
     let projection = project(&town.snapshot, &standing.selectors());
     let compiled = compile(&town.declared, &town.snapshot, &projection);
     let held = held(&town.declared, &town.snapshot, &compiled);
