@@ -121,7 +121,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let standing = inputs.standing.ours.keys().map(|(namespace, _)| namespace);
     let namespaces: BTreeSet<&Namespace> = segmented.iter().map(|(namespace, _)| namespace).chain(standing).collect();
     let mut closing: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut steps) = (Vec::new(), Vec::new());
     for namespace in namespaces {
         let facts = inputs.snapshot.namespaces.get(namespace);
         if facts.is_none_or(|facts| facts.terminating) {
@@ -137,7 +137,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
                 if place.phase(segment) == Phase::Closing {
                     *closing.entry(&segment.name).or_default() += 1;
                 }
-                place.close(segment, &mut plan);
+                steps.extend(place.close(segment, &mut plan));
             }
             None => place.open(&mut plan),
         }
@@ -149,9 +149,32 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             continue;
         }
         *running += 1;
-        place.close(segment, &mut plan);
+        steps.extend(place.close(segment, &mut plan));
+    }
+    let widening: BTreeSet<_> = steps.iter().filter(|next| next.is_widening).map(|next| next.namespace).collect();
+    for next in steps {
+        if next.after.iter().any(|peer| widening.contains(peer)) {
+            continue; // the write there is the next step
+        }
+        if inputs.now >= next.due {
+            plan.writes.extend(next.writes);
+        } else {
+            plan.wake = Some(plan.wake.map_or(next.due, |wake| wake.min(next.due)));
+        }
     }
     plan
+}
+
+/// The next writes of a namespace that is being closed, or is closed.
+struct Step<'a> {
+    namespace: &'a Namespace,
+    writes: Vec<Write>,
+    /// When they may be made.
+    due: Timestamp,
+    /// Whether they let something pass that did not where policies stand already.
+    is_widening: bool,
+    /// Namespaces that must have nothing to widen.
+    after: BTreeSet<Namespace>,
 }
 
 /// One namespace, and what of ours stands there.
@@ -219,41 +242,36 @@ impl<'a> Place<'a> {
             .unwrap_or(touched)
     }
 
-    fn close(&self, segment: &Segment, plan: &mut Plan) {
+    fn close(&self, segment: &Segment, plan: &mut Plan) -> Option<Step<'a>> {
         plan.phases.insert(self.namespace.clone(), self.phase(segment));
         if self.live.is_empty() {
             plan.phases.insert(self.namespace.clone(), Phase::Closing);
         }
         let goals = self.goals(segment);
         if self.collides(&goals, plan) {
-            return;
+            return None;
         }
         let mut widening = Vec::new();
         let mut narrowing = Vec::new();
-        let mut peers: BTreeSet<&Namespace> = BTreeSet::new();
+        let mut after = BTreeSet::new();
         for (role, goal) in &goals {
             let live = self.live.get(role).copied();
             if !says(live, &goal.until, segment, goal) {
                 widening.push(apply(live, &goal.until, segment, goal));
             } else if goal.until != goal.last {
                 narrowing.push(apply(live, &goal.last, segment, goal));
-                peers.extend(goal.exchanging());
+                after.extend(goal.exchanging().cloned());
             }
         }
+        let namespace = self.namespace;
         if !widening.is_empty() {
-            plan.writes.extend(widening);
-            return;
+            let is_widening = !self.live.is_empty();
+            let after = BTreeSet::new();
+            return Some(Step { namespace, writes: widening, due: Timestamp::MIN, is_widening, after });
         }
-        let next = if narrowing.is_empty() { self.deny_or_prune(segment, &goals) } else { narrowing };
-        if next.is_empty() {
-            return;
-        }
-        let due = self.settled_with(segment, peers);
-        if self.inputs.now >= due {
-            plan.writes.extend(next);
-        } else {
-            plan.wake = Some(plan.wake.map_or(due, |wake| wake.min(due)));
-        }
+        let writes = if narrowing.is_empty() { self.deny_or_prune(segment, &goals) } else { narrowing };
+        let due = self.settled_with(segment, &after);
+        (!writes.is_empty()).then_some(Step { namespace, writes, due, is_widening: false, after })
     }
 
     /// What each object here is to say: those of the workloads, ingress first, and the deny as far as it stands.

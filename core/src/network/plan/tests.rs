@@ -7,7 +7,9 @@
 mod play;
 mod spoil;
 
-use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule};
 use proptest::prelude::*;
 
 use self::{
@@ -16,11 +18,12 @@ use self::{
 };
 use crate::network::{
     applied::{Bearer, Standing},
+    declared::Source,
     plan::{Phase, Write},
     render::render,
     tests::{
         cases,
-        town::{Town, namespace, tcp},
+        town::{Town, identity, namespace, tcp},
     },
 };
 
@@ -181,7 +184,7 @@ fn every_wrong_order_and_object_is_found() {
 #[test]
 fn what_is_written_is_read_back() {
     let town = Town::default().with("a", &["x", "y"]).with("b", &["x"]).segment("a", |_| {}).segment("b", |_| {});
-    let source = crate::network::declared::Source::Identity(crate::network::tests::town::identity("b/x"));
+    let source = Source::Identity(identity("b/x"));
     let town = town.grant("a/x", &[source], &[tcp(80), tcp(81)]).request("b/x", "a/x", &[tcp(80)]);
     let bearer = Bearer { uid: "u".to_owned(), account: "x".to_owned() };
     let compiled = town.compile();
@@ -218,36 +221,43 @@ fn namespaces_are_closed_one_at_a_time_and_a_held_segment_starts_none() {
 
 /// A port that replaces another is opened at both ends before the other is closed at either.
 #[test]
-fn what_an_edge_loses_waits_for_what_was_written_at_its_other_end() {
+fn what_an_edge_loses_waits_for_its_other_end() {
     let town = |port: u16| {
         let town = Town::default().with("a", &["x"]).with("b", &["x"]).segment("a", |_| {}).segment("b", |_| {});
-        let source = crate::network::declared::Source::Identity(crate::network::tests::town::identity("b/x"));
+        let source = Source::Identity(identity("b/x"));
         town.grant("a/x", &[source], &[tcp(80), tcp(81)]).request("b/x", "a/x", &[tcp(port)])
     };
     let bearer = Bearer { uid: "uid-x".to_owned(), account: "x".to_owned() };
-    let objects = |town: &Town| -> Vec<_> {
-        let policies = town.compile().policies.into_values().collect::<Vec<_>>();
-        policies.iter().map(|policy| render(policy, "uid", Some(&bearer))).collect()
+    let policies = town(80).compile().policies.into_values().collect::<Vec<_>>();
+    let closed: Vec<_> =
+        policies.iter().map(|policy| render(policy, &format!("uid-{}", policy.namespace), Some(&bearer))).collect();
+    let read = |objects: &[NetworkPolicy]| Standing::read(objects);
+    let new = town(81);
+    let widening = play::one(&new, &read(&closed)).writes;
+    assert_eq!(widening.iter().map(Write::namespace).collect::<Vec<_>>(), ["a", "b"]);
+    let after = |writes: &[Write]| {
+        let mut objects = closed.clone();
+        for write in writes {
+            let Write::Apply { object, .. } = write else { panic!("{write:?} widens nothing") };
+            let stored = objects.iter_mut().find(|known| {
+                let (known, object) = (&known.metadata, &object.metadata);
+                (&known.namespace, &known.name) == (&object.namespace, &object.name)
+            });
+            *stored.unwrap() = (**object).clone();
+        }
+        objects
     };
-    let (old, new) = (town(80), town(81));
-    let mut objects = objects(&old);
-    let read = |objects: &[_]| Standing::read(objects.iter());
-    for write in play::one(&new, &read(&objects)).writes {
-        let Write::Apply { object, .. } = write else { panic!("{write:?} is no widening") };
-        objects.retain(|known| {
-            (known.metadata.namespace.as_deref(), known.metadata.name.as_deref())
-                != (object.metadata.namespace.as_deref(), object.metadata.name.as_deref())
-        });
-        objects.push(*object);
-    }
-    let due = |touched_a: i64, touched_b: i64, now: i64| {
-        let touched = [("a", touched_a), ("b", touched_b)].map(|(there, second)| (namespace(there), play::at(second)));
-        play::planned(&new, &read(&objects), &touched.into(), play::at(now))
-    };
-    let plan = due(100, 103, 112);
-    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
-    assert_eq!(plan.wake, Some(play::at(113)));
-    assert_eq!(due(100, 103, 113).writes.len(), 2);
+
+    // However long the write at the other end is not made.
+    let late = play::planned(&new, &read(&after(&widening[..1])), &BTreeMap::new(), play::at(1_000_000));
+    assert_eq!(late.writes.iter().map(Write::namespace).collect::<Vec<_>>(), ["b"]);
+
+    let both = after(&widening);
+    let touched = BTreeMap::from([(namespace("a"), play::at(100)), (namespace("b"), play::at(103))]);
+    let early = play::planned(&new, &read(&both), &touched, play::at(112));
+    assert!(early.writes.is_empty(), "{:?}", early.writes);
+    assert_eq!(early.wake, Some(play::at(113)));
+    assert_eq!(play::planned(&new, &read(&both), &touched, play::at(113)).writes.len(), 2);
 }
 
 #[test]
