@@ -48,8 +48,12 @@ pub enum Owner {
     Connection,
     /// The plan's TrustDomain.
     Domain,
-    /// The plan's ServiceIdentity or SecretBinding.
+    /// The plan's ServiceIdentity or SecretBinding; for a segment, what is in the client's namespace.
     Identity,
+    /// What is in the server's namespace.
+    Peer,
+    /// The plan's Segment.
+    Segment,
 }
 
 /// What a call is called in every run.
@@ -82,6 +86,30 @@ pub struct Scope {
     pub domain: String,
     /// Name of the VaultConnection, if the issuer is OpenBao.
     pub connection: Option<String>,
+    /// Namespace of the server and name of the Segment, if the plan closes namespaces; the first namespace is then the
+    /// client's.
+    pub closed: Option<Closed>,
+}
+
+/// What a plan about a segment has besides its first namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// Namespace of the server.
+    pub peer: String,
+    /// Name of the Segment.
+    pub segment: String,
+}
+
+impl Scope {
+    /// Whether it is the second namespace.
+    pub fn is_peer(&self, namespace: &str) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed.peer == namespace)
+    }
+
+    /// Whether it is the Segment.
+    pub fn is_segment(&self, name: &str) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed.segment == name)
+    }
 }
 
 /// A request, taken apart.
@@ -178,6 +206,8 @@ impl Request {
         let (kind, _) = self.resource.split_once('/').unwrap_or((self.resource.as_str(), ""));
         match kind {
             _ if self.namespace == scope.namespace => Some(Owner::Identity),
+            _ if scope.is_peer(&self.namespace) => Some(Owner::Peer),
+            "segments" => scope.is_segment(&self.object).then_some(Owner::Segment),
             "trustdomains" => (self.object == scope.domain).then_some(Owner::Domain),
             "vaultconnections" => (Some(&self.object) == scope.connection.as_ref()).then_some(Owner::Connection),
             _ if self.namespace != OPERATOR_NAMESPACE => None,
@@ -206,7 +236,7 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope {
-        Scope { namespace: "n1".into(), domain: "d1".into(), connection: Some("c1".into()) }
+        Scope { namespace: "n1".into(), domain: "d1".into(), connection: Some("c1".into()), closed: None }
     }
 
     fn api(method: &str, path: &str, content_type: &str, body: &Value) -> (Sort, String, Option<Owner>) {

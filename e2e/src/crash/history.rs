@@ -130,6 +130,8 @@ pub struct Subject {
     pub services: Vec<String>,
     /// Whether the Secret stays when the identity is deleted.
     pub retains: bool,
+    /// How long a segment has the operator wait after a write, as the time of the tests goes.
+    pub settle: Duration,
 }
 
 /// Times of a plan, since the start of the run.
@@ -190,11 +192,20 @@ impl History {
         version.text("/metadata/namespace") == self.subject.scope.namespace
     }
 
+    /// Name of an object, with its namespace where a plan has two.
+    pub fn name(&self, version: &Version) -> String {
+        let namespace = version.text("/metadata/namespace");
+        match &self.subject.scope.closed {
+            Some(_) if !namespace.is_empty() => format!("{namespace}/{}", version.name()),
+            _ => version.name().to_owned(),
+        }
+    }
+
     /// Last versions of the objects that exist at the end, by kind and name.
     pub fn remaining(&self) -> BTreeMap<(String, String), &Version> {
         let mut objects = BTreeMap::new();
         for version in &self.versions {
-            let key = (version.kind.clone(), version.name().to_owned());
+            let key = (version.kind.clone(), self.name(version));
             match version.change {
                 Change::Deleted => objects.remove(&key),
                 _ => objects.insert(key, version),

@@ -17,6 +17,7 @@ use super::{
     plan::{Act, Job, Place, Plan, Position, Workload},
     proxy::{Proxy, Upstream},
     recorder::Recorder,
+    segment,
     tls::Identity,
     wire::{Fault, Wire},
     workload::{self, Maker},
@@ -133,7 +134,7 @@ impl Lane {
         number: usize,
         stay: Duration,
     ) -> Result<History> {
-        let subject = workload::subject(workload, &self.common.run, number);
+        let subject = workload::subject(workload, &self.common.run, number, self.common.time_scale);
         self.wire.arm(subject.scope.clone(), None);
         let first_call = self.wire.state().calls.len();
         self.maker.ground(&subject).await?;
@@ -170,6 +171,9 @@ impl Lane {
         stay: Duration,
     ) -> Result<Marks> {
         let mut marks = Marks::default();
+        if subject.job == Job::Segment && !self.until(DEADLINE, subject, segment::is_declared).await? {
+            bail!("{}: client and server are told nothing of what they declared", workload.name());
+        }
         let Some(first) = workload.first() else {
             marks.begun = self.wire.now();
             self.wire.arm(subject.scope.clone(), fault.clone());
@@ -202,6 +206,10 @@ impl Lane {
     /// Makes the objects one after another, each when the one before is ready, so that calls do not depend on timing.
     /// Says whether it came to the identity.
     async fn make(&mut self, subject: &Subject) -> Result<bool> {
+        if subject.job == Job::Segment {
+            self.maker.segment(subject).await?;
+            return Ok(true);
+        }
         if let Some(connection) = &subject.scope.connection {
             self.maker.connection(connection).await?;
             if !self.until(DEADLINE * 2, subject, |v| workload::is_ready(v, "VaultConnection")).await? {
@@ -254,6 +262,8 @@ impl Lane {
                     self.maker.repaired(subject).await?;
                 }
             }
+            (Workload::Edit, _) => self.maker.other_port(subject).await?,
+            (Workload::Open, _) => self.maker.delete(subject).await?,
             _ => self.maker.request(subject).await?,
         }
         Ok(())
@@ -293,7 +303,7 @@ impl Lane {
         while Instant::now() < deadline {
             self.steps(subject).await?;
             let last = self.last().max(self.common.recorder.last(subject));
-            let is_quiet = self.looked().is_some_and(|looked| self.wire.now() > last.max(looked) + QUIET);
+            let is_quiet = self.looked(subject).is_some_and(|looked| self.wire.now() > last.max(looked) + QUIET);
             if is_quiet && reached(&self.common.recorder.of(subject)?) {
                 return Ok(true);
             }
@@ -330,14 +340,15 @@ impl Lane {
         Ok(())
     }
 
-    /// When the process that runs listed identities, if it holds the Lease: from then on it acts.
-    fn looked(&self) -> Option<Duration> {
+    /// When the process that runs listed the plan's kind, if it holds the Lease: from then on it acts.
+    fn looked(&self, subject: &Subject) -> Option<Duration> {
         let state = self.wire.state();
         let process = state.processes.last().filter(|process| process.ended.is_none())?;
         let calls = || state.calls.iter().filter(|call| call.process == process.number && call.done());
         let leads = |call: &super::history::Call| call.request.sort == Sort::Lease && call.request.verb != "GET";
-        let looks =
-            |call: &&super::history::Call| call.request.resource == "serviceidentities" && call.request.verb == "GET";
+        let looks = |call: &&super::history::Call| {
+            call.request.resource == subject.job.resource() && call.request.verb == "GET"
+        };
         let api = || calls().filter(|call| call.request.side == Side::Api);
         api().any(leads).then(|| api().find(looks).map(|call| call.at)).flatten()
     }

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod recorder;
 pub mod run;
 pub mod script;
+pub mod segment;
 pub mod tls;
 pub mod wire;
 pub mod workload;

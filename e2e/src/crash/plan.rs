@@ -56,6 +56,12 @@ pub enum Workload {
     Bind,
     /// Newer values of a binding, on request.
     Refresh,
+    /// Two namespaces closed around one declared edge.
+    Close,
+    /// Another port for that edge, in closed namespaces.
+    Edit,
+    /// Deletion of the segment: both namespaces are opened again.
+    Open,
 }
 
 /// What kind of object a workload is about.
@@ -66,6 +72,8 @@ pub enum Job {
     Identity,
     /// Values of OpenBao.
     Binding,
+    /// Closed namespaces.
+    Segment,
 }
 
 impl Job {
@@ -74,13 +82,23 @@ impl Job {
         match self {
             Self::Identity => "ServiceIdentity",
             Self::Binding => "SecretBinding",
+            Self::Segment => "Segment",
+        }
+    }
+
+    /// The resource of the object.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Identity => "serviceidentities",
+            Self::Binding => "secretbindings",
+            Self::Segment => "segments",
         }
     }
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Issue,
         Self::IssueVault,
         Self::Renew,
@@ -91,6 +109,9 @@ impl Workload {
         Self::Outage,
         Self::Bind,
         Self::Refresh,
+        Self::Close,
+        Self::Edit,
+        Self::Open,
     ];
 
     /// Its name in ids.
@@ -106,6 +127,9 @@ impl Workload {
             Self::Outage => "outage",
             Self::Bind => "bind",
             Self::Refresh => "refresh",
+            Self::Close => "close",
+            Self::Edit => "edit",
+            Self::Open => "open",
         }
     }
 
@@ -118,6 +142,7 @@ impl Workload {
     pub fn job(self) -> Job {
         match self {
             Self::Bind | Self::Refresh => Job::Binding,
+            Self::Close | Self::Edit | Self::Open => Job::Segment,
             _ => Job::Identity,
         }
     }
@@ -125,7 +150,8 @@ impl Workload {
     /// What comes before it: nothing, if it is the first itself.
     pub fn first(self) -> Option<Self> {
         match self {
-            Self::Issue | Self::IssueVault | Self::Vanish | Self::Bind => None,
+            Self::Issue | Self::IssueVault | Self::Vanish | Self::Bind | Self::Close => None,
+            Self::Edit | Self::Open => Some(Self::Close),
             Self::Refresh => Some(Self::Bind),
             Self::Renew | Self::RenewVault | Self::Delete | Self::Retain | Self::Outage => Some(Self::Issue),
         }
@@ -211,9 +237,32 @@ impl Plan {
                 ];
                 acts.into_iter().map(|act| with(Position::Before, act)(Place::Step)).collect()
             }
+            Workload::Close | Workload::Edit | Workload::Open => network_faults(&places, calls, with),
             _ => single_faults(&places, with),
         }
     }
+}
+
+/// The whole choice for policies, whose order is what is at stake; for the other writes, which only tell or hold, a death
+/// whose write the successor finds done, and a refusal.
+fn network_faults<F: Fn(Place) -> Plan>(
+    places: &[Place],
+    calls: &[Name],
+    with: impl Fn(Position, Act) -> F,
+) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (position, act, is_for_all) in [
+        (Position::Before, Act::Kill, false),
+        (Position::Lost, Act::Kill, true),
+        (Position::After, Act::Kill, false),
+        (Position::Before, Act::Answer(500), true),
+        (Position::Before, Act::Answer(409), false),
+        (Position::Lost, Act::Reset, false),
+    ] {
+        let chosen = places.iter().zip(calls).filter(|(_, call)| is_for_all || call.resource == "networkpolicies");
+        plans.extend(chosen.map(|(place, _)| *place).map(with(position, act)));
+    }
+    plans
 }
 
 fn single_faults<F: Fn(Place) -> Plan>(places: &[Place], with: impl Fn(Position, Act) -> F) -> Vec<Plan> {
@@ -322,6 +371,14 @@ mod tests {
         {
             assert!(wrong.parse::<Plan>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn policies_have_every_fault_and_what_only_tells_has_two() {
+        let policy = Name { resource: "networkpolicies".into(), ..call(Side::Api) };
+        let plans = Plan::all(Workload::Close, &[policy, call(Side::Api)]);
+        let at = |place| plans.iter().filter(|plan| plan.place == place).count();
+        assert_eq!((at(Place::Write(1)), at(Place::Write(2))), (6, 2));
     }
 
     #[test]

@@ -315,10 +315,20 @@ fn split_process(path: &str) -> (Option<u32>, String) {
     }
 }
 
+/// Our kinds of which the plans make objects.
+const OURS: [&str; 7] = [
+    "serviceidentities",
+    "trustdomains",
+    "vaultconnections",
+    "secretbindings",
+    "segments",
+    "accessgrants",
+    "accessrequests",
+];
+
 /// The query, which for lists and watches of our kinds asks for the lane's objects only.
 fn narrowed(asked: &Asked, query: &str, lane: &str) -> String {
-    let ours =
-        ["serviceidentities", "trustdomains", "vaultconnections", "secretbindings"].contains(&asked.resource.as_str());
+    let ours = OURS.contains(&asked.resource.as_str());
     if !ours || asked.verb != "GET" || !asked.object.is_empty() {
         return query.to_owned();
     }
@@ -423,7 +433,7 @@ mod tests {
         let wire = Arc::new(Wire::new(std::time::Instant::now(), "1", steps));
         let (verb, resource) = ("POST".to_owned(), "secrets".to_owned());
         let target = Name { side: Side::Api, owner: Owner::Identity, verb, resource, ordinal: 1 };
-        let scope = Scope { namespace: "n".into(), domain: "d".into(), connection: None };
+        let scope = Scope { namespace: "n".into(), domain: "d".into(), connection: None, closed: None };
         wire.arm(scope, Some(Fault { target, position, act }));
         let upstream = Upstream::new(Side::Api, &format!("https://{address}"), behind.authority.as_bytes()).unwrap();
         let proxy = Proxy::start(Arc::clone(&wire), upstream, &front).await.unwrap();

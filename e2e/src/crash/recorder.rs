@@ -46,6 +46,10 @@ impl Recorder {
             ("countersign.dev", "v1alpha1", "SecretBinding", "secretbindings"),
             ("countersign.dev", "v1alpha1", "TrustDomain", "trustdomains"),
             ("countersign.dev", "v1alpha1", "VaultConnection", "vaultconnections"),
+            ("countersign.dev", "v1alpha1", "Segment", "segments"),
+            ("countersign.dev", "v1alpha1", "AccessGrant", "accessgrants"),
+            ("countersign.dev", "v1alpha1", "AccessRequest", "accessrequests"),
+            ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
         ] {
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
@@ -132,7 +136,8 @@ fn belongs(version: &Version, subject: &Subject) -> bool {
     match (version.kind.as_str(), version.text("/metadata/namespace")) {
         ("TrustDomain", _) => version.name() == scope.domain,
         ("VaultConnection", _) => Some(version.name()) == scope.connection.as_deref(),
+        ("Segment", _) => scope.is_segment(version.name()),
         (_, OPERATOR_NAMESPACE) => version.name().contains(&scope.domain),
-        (_, namespace) => namespace == scope.namespace,
+        (_, namespace) => namespace == scope.namespace || scope.is_peer(namespace),
     }
 }

@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn scope() -> Scope {
-        Scope { namespace: "n".into(), domain: "d".into(), connection: None }
+        Scope { namespace: "n".into(), domain: "d".into(), connection: None, closed: None }
     }
 
     fn write(name: &str) -> Request {

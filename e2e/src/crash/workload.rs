@@ -10,10 +10,11 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    call::{OPERATOR_NAMESPACE, PLACE_PREFIX, Scope},
+    call::{Closed, OPERATOR_NAMESPACE, PLACE_PREFIX, Scope},
     certificate,
     history::{Change, Subject, Version},
     plan::{Job, Workload},
+    segment,
 };
 use crate::bao::Bao;
 
@@ -35,19 +36,23 @@ pub struct Maker {
     pub bao: Arc<Bao>,
 }
 
-/// Names of the objects of a plan; `number` is unique in the run.
-pub fn subject(workload: Workload, run: &str, number: usize) -> Subject {
+/// Names of the objects of a plan; `number` is unique in the run, and the operator's time runs `scale` times as fast.
+pub fn subject(workload: Workload, run: &str, number: usize, scale: u32) -> Subject {
     let vault = workload.uses_vault();
     let domain = format!("crash-{run}-{number}-td");
     let scope = Scope {
         namespace: format!("{PLACE_PREFIX}{run}-{number}-ns"),
         connection: vault.then(|| format!("crash-{run}-{number}-vc")),
         domain: domain.clone(),
+        closed: (workload.job() == Job::Segment).then(|| Closed {
+            peer: format!("{PLACE_PREFIX}{run}-{number}-peer"),
+            segment: format!("crash-{run}-{number}-seg"),
+        }),
     };
     Subject {
+        identity: scope.closed.as_ref().map_or_else(|| "web".into(), |closed| closed.segment.clone()),
         scope,
         job: workload.job(),
-        identity: "web".into(),
         secret: "web-tls".into(),
         bystander: "bystander".into(),
         // The role of the local OpenBao signs for this one alone; lanes do not see each other's.
@@ -55,6 +60,7 @@ pub fn subject(workload: Workload, run: &str, number: usize) -> Subject {
         service_account: "web".into(),
         services: vec!["web".into()],
         retains: workload == Workload::Retain,
+        settle: segment::SETTLE / scale,
     }
 }
 
@@ -65,6 +71,13 @@ fn resource(kind: &str) -> (ApiResource, bool) {
         "Service" => ("", "v1", "services", true),
         "Secret" => ("", "v1", "secrets", true),
         "ServiceIdentity" => ("countersign.dev", "v1alpha1", "serviceidentities", true),
+        "Pod" => ("", "v1", "pods", true),
+        "Deployment" => ("apps", "v1", "deployments", true),
+        "ReplicaSet" => ("apps", "v1", "replicasets", true),
+        "NetworkPolicy" => ("networking.k8s.io", "v1", "networkpolicies", true),
+        "AccessGrant" => ("countersign.dev", "v1alpha1", "accessgrants", true),
+        "AccessRequest" => ("countersign.dev", "v1alpha1", "accessrequests", true),
+        "Segment" => ("countersign.dev", "v1alpha1", "segments", false),
         "SecretBinding" => ("countersign.dev", "v1alpha1", "secretbindings", true),
         "TrustDomain" => ("countersign.dev", "v1alpha1", "trustdomains", false),
         _ => ("countersign.dev", "v1alpha1", "vaultconnections", false),
@@ -73,21 +86,37 @@ fn resource(kind: &str) -> (ApiResource, bool) {
 }
 
 impl Maker {
-    fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+    pub(super) fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
         match resource(kind) {
             (resource, true) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             (resource, false) => Api::all_with(self.client.clone(), &resource),
         }
     }
 
-    async fn create(&self, kind: &str, namespace: &str, name: &str, rest: Value) -> Result<()> {
+    pub(super) async fn create(&self, kind: &str, namespace: &str, name: &str, rest: Value) -> Result<()> {
+        self.create_object(kind, namespace, name, rest).await.map(drop)
+    }
+
+    /// The same, with the new object's UID.
+    pub(super) async fn create_object(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        mut rest: Value,
+    ) -> Result<String> {
         let (resource, _) = resource(kind);
         let mut object = DynamicObject::new(name, &resource);
-        object.metadata.labels = Some([("lane".to_owned(), self.lane.clone())].into());
+        if let Some(metadata) = rest.as_object_mut().and_then(|fields| fields.remove("metadata")) {
+            object.metadata = serde_json::from_value(metadata).context("no metadata")?;
+            object.metadata.name = Some(name.to_owned());
+        }
+        object.metadata.labels.get_or_insert_default().insert("lane".to_owned(), self.lane.clone());
         object.data = rest;
         let api = self.api(kind, namespace);
-        api.create(&PostParams::default(), &object).await.with_context(|| format!("cannot create {kind} {name}"))?;
-        Ok(())
+        let made = api.create(&PostParams::default(), &object).await;
+        let made = made.with_context(|| format!("cannot create {kind} {name}"))?;
+        made.metadata.uid.with_context(|| format!("{kind} {name} has no UID"))
     }
 
     /// The namespace and what is in it before the operator has anything to do.
@@ -95,6 +124,9 @@ impl Maker {
     /// # Errors
     /// When the API server refuses.
     pub async fn ground(&self, subject: &Subject) -> Result<()> {
+        if subject.job == Job::Segment {
+            return self.two_sides(subject).await;
+        }
         let namespace = subject.scope.namespace.as_str();
         self.create("Namespace", "", namespace, json!({})).await?;
         self.create("ServiceAccount", namespace, &subject.service_account, json!({})).await?;
@@ -204,20 +236,23 @@ impl Maker {
         Ok(())
     }
 
-    /// Deletes the identity.
+    /// Deletes the identity, or the segment.
     ///
     /// # Errors
     /// When the API server refuses.
     pub async fn delete(&self, subject: &Subject) -> Result<()> {
-        let api = self.api("ServiceIdentity", &subject.scope.namespace);
+        let api = self.api(subject.job.kind(), &subject.scope.namespace);
         match api.delete(&subject.identity, &DeleteParams::default()).await {
-            Err(error) => Err(error).context("cannot delete the identity"),
+            Err(error) => Err(error).context("cannot delete the plan's object"),
             Ok(_) => Ok(()),
         }
     }
 
     /// Clears up after a plan. What is gone already is no error.
     pub async fn clear(&self, subject: &Subject, versions: &[Version]) {
+        if subject.job == Job::Segment {
+            return self.clear_sides(subject).await;
+        }
         let scope = &subject.scope;
         let authorities = versions.iter().filter(|v| v.text("/metadata/namespace") == OPERATOR_NAMESPACE);
         let mut objects: Vec<(&str, String)> = authorities.map(|v| ("Secret", v.name().to_owned())).collect();
@@ -242,13 +277,16 @@ pub fn is_ready(versions: &[Version], kind: &str) -> bool {
 }
 
 /// Whether the last version of the only object of a kind says that something is still being done, or tried again.
-fn is_working(versions: &[Version], kind: &str) -> bool {
+pub(super) fn is_working(versions: &[Version], kind: &str) -> bool {
     let last = versions.iter().rfind(|version| version.kind == kind);
     last.is_some_and(|version| version.condition("Reconciling") == "True")
 }
 
-/// What is stored, if anything: the serial of the certificate, or the values.
+/// What is stored, if anything: the serial of the certificate, the values, or the policies.
 pub fn stored(versions: &[Version], subject: &Subject) -> Option<String> {
+    if subject.job == Job::Segment {
+        return segment::written(versions);
+    }
     let secret = versions.iter().rfind(|version| version.is("Secret", &subject.secret))?;
     let there = secret.change != Change::Deleted;
     if subject.job == Job::Binding {
@@ -269,6 +307,7 @@ pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, befo
         (Job::Identity, None) => true,
         (Job::Identity, Some(_)) => rests("VaultConnection") && rests("TrustDomain"),
         (Job::Binding, _) => rests("VaultConnection"),
+        (Job::Segment, _) => true,
     };
     match workload {
         Workload::Issue | Workload::IssueVault | Workload::Bind => {
@@ -280,5 +319,6 @@ pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, befo
         }
         Workload::Delete | Workload::Vanish => gone && stored.is_none(),
         Workload::Retain => gone && stored.as_deref() == before,
+        Workload::Close | Workload::Edit | Workload::Open => segment::reached(workload, versions),
     }
 }

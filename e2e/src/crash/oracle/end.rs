@@ -42,7 +42,7 @@ impl Summary {
             remaining.iter().map(|((kind, object), v)| (name(kind, object), masked(v, subject))).collect();
         let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for version in &history.versions {
-            let count = counts.entry(name(&version.kind, version.name())).or_default();
+            let count = counts.entry(name(&version.kind, &history.name(version))).or_default();
             match version.change {
                 Change::Added => count.0 += 1,
                 Change::Deleted => count.1 += 1,
@@ -52,6 +52,7 @@ impl Summary {
         let content = |version: &Version| match subject.job {
             Job::Identity => certificate::read(&version.object).ok().map(|material| material.leaf.serial),
             Job::Binding => version.object.get("data").map(Value::to_string),
+            Job::Segment => None,
         };
         let stored = history.secret().filter_map(content).collect::<BTreeSet<_>>().len();
         let vault: Vec<_> = history.calls().filter(|call| call.request.sort == Sort::Vault).collect();

@@ -68,6 +68,9 @@ pub(super) fn plain(text: &str, subject: &Subject) -> String {
     if let Some(connection) = &subject.scope.connection {
         text = text.replace(connection, "<connection>");
     }
+    if let Some(closed) = &subject.scope.closed {
+        text = text.replace(&closed.peer, "<peer>").replace(&closed.segment, "<segment>");
+    }
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.' | '+');
     let mut plain = String::new();
     for piece in text.split_inclusive(|c| !word(c)) {
@@ -103,7 +106,8 @@ mod tests {
 
     #[test]
     fn what_differs_between_runs_is_hidden_and_nothing_else() {
-        let scope = Scope { namespace: "n-1".into(), domain: "d-1".into(), connection: Some("c-1".into()) };
+        let scope =
+            Scope { namespace: "n-1".into(), domain: "d-1".into(), connection: Some("c-1".into()), closed: None };
         let subject = Subject { scope, ..Subject::default() };
         let text = "web of n-1, until 2026-11-25T22:41:55Z, by 4ba1ed07-6a2f-4ec1-a6e7-4d0b4c5d9fbd of d-1 (90m, 24h)";
         assert_eq!(plain(text, &subject), "web of <namespace>, until <time>, by <fresh> of <domain> (90m, 24h)");

@@ -21,6 +21,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut found = match history.subject.job {
         Job::Identity => certificates(history),
         Job::Binding => values(history),
+        Job::Segment => return Vec::new(), // nothing is stored in a Secret; `network` has the policies
     };
     found.extend(there(history));
     found.extend(static_in_outage(history));

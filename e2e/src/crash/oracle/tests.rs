@@ -144,7 +144,7 @@ fn issue(authority: &Authority, wish: &Wish) -> History {
         plan: None,
         target: None,
         subject: Subject {
-            scope: Scope { namespace: "n".into(), domain: "d".into(), connection: Some("c".into()) },
+            scope: Scope { namespace: "n".into(), domain: "d".into(), connection: Some("c".into()), closed: None },
             job: Job::Identity,
             identity: "web".into(),
             secret: "web-tls".into(),
@@ -153,6 +153,7 @@ fn issue(authority: &Authority, wish: &Wish) -> History {
             service_account: "web".into(),
             services: vec!["web".into()],
             retains: false,
+            settle: Duration::ZERO,
         },
         marks: Marks { begun: ms(1_500), calm: ms(1_501), settled: Some(ms(4_500)), ended: ms(6_500), outage: None },
         versions: vec![
