@@ -28,21 +28,25 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     found
 }
 
-/// I-10: deletes name the UID, updates of a Secret the version.
+/// I-10: deletes name the UID, updates of a Secret or a policy the version.
 fn guarded(history: &History, call: &Call) -> Option<Violation> {
     if call.request.verb == "DELETE" {
         let uid = call.body.pointer("/preconditions/uid").and_then(Value::as_str).unwrap_or_default();
         let what = || format!("DELETE of {} {} without preconditions.uid", call.request.resource, call.request.object);
         return uid.is_empty().then(|| Violation::new("I-10", what()));
     }
-    if call.request.resource != "secrets" || call.request.verb == "POST" {
+    let kind = match call.request.resource.as_str() {
+        "secrets" => "Secret",
+        "networkpolicies" => "NetworkPolicy",
+        _ => return None,
+    };
+    if call.request.verb == "POST" {
         return None;
     }
     let version = call.body.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
     let existed = || {
-        let mine = |v: &&Version| {
-            v.is("Secret", &call.request.object) && v.text("/metadata/namespace") == call.request.namespace
-        };
+        let mine =
+            |v: &&Version| v.is(kind, &call.request.object) && v.text("/metadata/namespace") == call.request.namespace;
         let written = call.resource_version.as_deref();
         // With an answer the version before it tells; without one, what was there when the call came.
         let before =
@@ -54,7 +58,7 @@ fn guarded(history: &History, call: &Call) -> Option<Violation> {
     (version.is_empty() && existed()).then(|| {
         Violation::new(
             "I-10",
-            format!("{} of Secret {} without a resourceVersion", call.request.verb, call.request.object),
+            format!("{} of {kind} {} without a resourceVersion", call.request.verb, call.request.object),
         )
     })
 }

@@ -30,7 +30,12 @@ pub struct Summary {
     pub vault: usize,
     /// Numbered calls.
     pub names: BTreeSet<Name>,
+    /// Writes to the API server, by resource and object.
+    pub writes: BTreeMap<String, usize>,
 }
+
+/// By how many writes of one object a fault may exceed an undisturbed run: the one that failed, and one of a successor.
+const REPEATS: usize = 2;
 
 impl Summary {
     /// Sums a history up.
@@ -58,7 +63,13 @@ impl Summary {
         let vault: Vec<_> = history.calls().filter(|call| call.request.sort == Sort::Vault).collect();
         let signed = vault.iter().filter(|call| call.request.signs() && call.done() && call.owner.is_some()).count();
         let names = history.calls().filter_map(|call| call.name.clone()).collect();
-        Self { end: end.into(), counts, stored, signed, vault: vault.len(), names }
+        let mut writes: BTreeMap<String, usize> = BTreeMap::new();
+        for call in history.calls().filter(|call| call.request.sort == Sort::Write && call.owner.is_some()) {
+            let request = &call.request;
+            let object = format!("{} {}/{}", request.resource, request.namespace, request.object);
+            *writes.entry(plain(&object, subject)).or_default() += 1;
+        }
+        Self { end: end.into(), counts, stored, signed, vault: vault.len(), names, writes }
     }
 }
 
@@ -83,6 +94,8 @@ pub struct Reference {
     pub stray: Vec<Name>,
     /// Most calls to OpenBao in a run.
     pub most_vault: usize,
+    /// Most writes of each object in a run.
+    pub most_writes: BTreeMap<String, usize>,
 }
 
 impl Reference {
@@ -96,7 +109,12 @@ impl Reference {
         let all: BTreeSet<Name> = runs.iter().flat_map(|run| run.names.clone()).collect();
         let (calls, stray) = all.into_iter().partition(|name| runs.iter().all(|run| run.names.contains(name)));
         let most_vault = runs.iter().map(|run| run.vault).max()?;
-        Some(Self { summary: first.clone(), varying, calls, stray, most_vault })
+        let mut most_writes: BTreeMap<String, usize> = BTreeMap::new();
+        for (object, count) in runs.iter().flat_map(|run| &run.writes) {
+            let most = most_writes.entry(object.clone()).or_default();
+            *most = (*most).max(*count);
+        }
+        Some(Self { summary: first.clone(), varying, calls, stray, most_vault, most_writes })
     }
 }
 
@@ -135,6 +153,14 @@ pub(super) fn check(history: &History, reference: &Reference) -> Vec<Violation> 
     if summary.stored != reference.summary.stored {
         let (is, was) = (summary.stored, reference.summary.stored);
         found.push(Violation::new("I-18", format!("{is} certificates or sets of values stored instead of {was}")));
+    }
+    if history.subject.job == Job::Segment {
+        for (object, count) in &summary.writes {
+            let most = reference.most_writes.get(object).copied().unwrap_or_default() + REPEATS;
+            if *count > most {
+                found.push(Violation::new("I-18", format!("{count} writes of {object}, {most} permitted")));
+            }
+        }
     }
     let spare = usize::from(may_sign_again(history));
     if summary.signed > reference.summary.signed + spare {

@@ -26,6 +26,10 @@ pub(super) fn masked(version: &Version, subject: &Subject) -> Value {
     if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
         conditions.sort_by_key(|c| c.get("type").and_then(Value::as_str).unwrap_or_default().to_owned());
     }
+    // Which lane plays a plan is chance.
+    if let Some(labels) = object.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove("lane");
+    }
     hide(&mut object, subject);
     object
 }

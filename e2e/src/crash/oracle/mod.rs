@@ -5,13 +5,14 @@
 mod calls;
 mod end;
 mod mask;
+mod network;
 mod stored;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::end::{Reference, Summary};
-use super::history::History;
+use super::{history::History, plan::Job};
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,9 @@ impl Violation {
 pub fn judge(history: &History, reference: Option<&Reference>) -> Vec<Violation> {
     let mut found = stored::check(history);
     found.extend(calls::check(history));
+    if history.subject.job == Job::Segment {
+        found.extend(network::check(history));
+    }
     if let Some(reference) = reference {
         found.extend(end::check(history, reference));
     }
