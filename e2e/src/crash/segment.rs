@@ -57,7 +57,7 @@ impl Maker {
             self.create("ServiceAccount", namespace, workload, json!({})).await?;
             self.create("ServiceAccount", namespace, STRANGER, json!({})).await?;
             self.deployed(namespace, workload).await?;
-            let stranger = with_labels(account(STRANGER), &json!({"app": STRANGER, "lane": self.lane}));
+            let stranger = with(account(STRANGER), "metadata", json!({"labels": {"app": STRANGER}}));
             self.create("Pod", namespace, STRANGER, stranger).await?;
             // It selects nothing, so that it opens and isolates nothing.
             let spec = json!({"spec": {
@@ -83,22 +83,16 @@ impl Maker {
         let labels = json!({"app": name});
         let hashed = json!({"app": name, "pod-template-hash": "5d8f"});
         let spec = |labels: &Value| {
-            let mut template = account(name);
-            template["metadata"] = json!({"labels": labels});
+            let template = with(account(name), "metadata", json!({"labels": labels}));
             json!({"spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}})
         };
         let deployment = self.create_object("Deployment", namespace, name, spec(&labels)).await?;
         let set = format!("{name}-5d8f");
-        let mut replicas = with_labels(spec(&hashed), &json!({"app": name, "lane": self.lane}));
-        replicas["metadata"]["ownerReferences"] = owned("Deployment", name, &deployment);
+        let metadata = json!({"labels": labels, "ownerReferences": owned("Deployment", name, &deployment)});
+        let replicas = with(spec(&hashed), "metadata", metadata);
         let replicas = self.create_object("ReplicaSet", namespace, &set, replicas).await?;
-        let mut pod = with_labels(
-            account(name),
-            &json!({
-                "app": name, "pod-template-hash": "5d8f", "lane": self.lane,
-            }),
-        );
-        pod["metadata"]["ownerReferences"] = owned("ReplicaSet", &set, &replicas);
+        let metadata = json!({"labels": hashed, "ownerReferences": owned("ReplicaSet", &set, &replicas)});
+        let pod = with(account(name), "metadata", metadata);
         self.create("Pod", namespace, &format!("{set}-x7k2p"), pod).await
     }
 
@@ -155,8 +149,11 @@ pub fn sides(subject: &Subject) -> (&str, &str) {
     (&subject.scope.namespace, server)
 }
 
-fn with_labels(mut object: Value, labels: &Value) -> Value {
-    object["metadata"] = json!({"labels": labels});
+/// An object with one field more.
+fn with(mut object: Value, name: &str, field: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), field);
+    }
     object
 }
 

@@ -304,10 +304,9 @@ pub fn reached(workload: Workload, versions: &[Version], subject: &Subject, befo
     // A connection that broke is asked less and less often, so what depends on it is told last that it is back.
     let rests = |kind: &str| is_ready(versions, kind) && !is_working(versions, kind);
     let rests_on = match (subject.job, &subject.scope.connection) {
-        (Job::Identity, None) => true,
         (Job::Identity, Some(_)) => rests("VaultConnection") && rests("TrustDomain"),
         (Job::Binding, _) => rests("VaultConnection"),
-        (Job::Segment, _) => true,
+        (Job::Identity, None) | (Job::Segment, _) => true,
     };
     match workload {
         Workload::Issue | Workload::IssueVault | Workload::Bind => {

@@ -197,7 +197,7 @@ fn edge(history: &History, before: &State, after: &State) -> Vec<Violation> {
     };
     let mut found = Vec::new();
     let (old, new) = (passes_at(after, PORT), passes_at(after, NEXT_PORT));
-    if !old && !(new && history.workload == Workload::Edit) {
+    if !(old || new && history.workload == Workload::Edit) {
         found.push(Violation::new("I-32", "the declared edge is cut"));
     }
     if history.workload == Workload::Edit && !passes_at(before, PORT) && passes_at(before, NEXT_PORT) && !new {
