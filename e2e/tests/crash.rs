@@ -1,7 +1,8 @@
 //! Crash plans: a fault at every call of the release binary, against a real API server and a real OpenBao.
 //!
 //! Needs `COUNTERSIGN_TEST_ENV` (a cluster with an OpenBao) and `COUNTERSIGN_BINARY` (the release binary).
-//! `COUNTERSIGN_PLAN=issue.W01.lost.kill` replays one plan; `COUNTERSIGN_LANES` sets how many run at a time.
+//! `COUNTERSIGN_PLAN=issue.W01.lost.kill` replays one plan, `COUNTERSIGN_PLAN=issue` those of a workload;
+//! `COUNTERSIGN_LANES` sets how many run at a time.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use countersign_e2e::{
     bao::Bao,
-    crash::{call::Side, install, lane::Common, plan::Plan, proxy::Upstream, recorder::Recorder, run, tls::Identity},
+    crash::{call::Side, install, lane::Common, plan::Choice, proxy::Upstream, recorder::Recorder, run, tls::Identity},
     env::Env,
 };
 
@@ -30,7 +31,7 @@ async fn every_call_survives_every_fault() -> Result<()> {
     let env = Env::read()?;
     let binary = PathBuf::from(text("COUNTERSIGN_BINARY").context("COUNTERSIGN_BINARY names no release binary")?);
     ensure!(binary.is_file(), "COUNTERSIGN_BINARY is not a file");
-    let only = text("COUNTERSIGN_PLAN").map(|id| id.parse::<Plan>()).transpose()?;
+    let only = text("COUNTERSIGN_PLAN").map(|id| id.parse::<Choice>()).transpose()?;
     let lanes = text("COUNTERSIGN_LANES").map_or(Ok(LANES), |count| count.parse()).context("COUNTERSIGN_LANES")?;
     let lanes: Vec<String> = (1..=lanes).map(|lane| lane.to_string()).collect();
     let openbao = env.openbao.as_ref().context("the cluster has no OpenBao; `cargo xtask openbao up` starts one")?;

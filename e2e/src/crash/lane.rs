@@ -108,7 +108,7 @@ impl Lane {
     /// When it does not in time.
     pub async fn leads(&self) -> Result<()> {
         until("the operator of a lane leads", DEADLINE, async || {
-            Ok(self.looked().map_or_else(|| Err("it has listed nothing".to_owned()), |_| Ok(())))
+            Ok(self.looked(Job::default()).map_or_else(|| Err("it has listed nothing".to_owned()), |_| Ok(())))
         })
         .await
     }
@@ -303,7 +303,7 @@ impl Lane {
         while Instant::now() < deadline {
             self.steps(subject).await?;
             let last = self.last().max(self.common.recorder.last(subject));
-            let is_quiet = self.looked(subject).is_some_and(|looked| self.wire.now() > last.max(looked) + QUIET);
+            let is_quiet = self.looked(subject.job).is_some_and(|looked| self.wire.now() > last.max(looked) + QUIET);
             if is_quiet && reached(&self.common.recorder.of(subject)?) {
                 return Ok(true);
             }
@@ -340,15 +340,14 @@ impl Lane {
         Ok(())
     }
 
-    /// When the process that runs listed the plan's kind, if it holds the Lease: from then on it acts.
-    fn looked(&self, subject: &Subject) -> Option<Duration> {
+    /// When the process that runs listed the job's kind, if it holds the Lease: from then on it acts.
+    fn looked(&self, job: Job) -> Option<Duration> {
         let state = self.wire.state();
         let process = state.processes.last().filter(|process| process.ended.is_none())?;
         let calls = || state.calls.iter().filter(|call| call.process == process.number && call.done());
         let leads = |call: &super::history::Call| call.request.sort == Sort::Lease && call.request.verb != "GET";
-        let looks = |call: &&super::history::Call| {
-            call.request.resource == subject.job.resource() && call.request.verb == "GET"
-        };
+        let looks =
+            |call: &&super::history::Call| call.request.resource == job.resource() && call.request.verb == "GET";
         let api = || calls().filter(|call| call.request.side == Side::Api);
         api().any(leads).then(|| api().find(looks).map(|call| call.at)).flatten()
     }

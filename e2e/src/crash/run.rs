@@ -16,7 +16,7 @@ use super::{
     call::{Name, Owner},
     lane::{Common, Lane},
     oracle::{self, Reference, Summary, Violation},
-    plan::{self, Act, Place, Plan, Workload},
+    plan::{self, Act, Choice, Place, Plan, Workload},
 };
 
 /// Undisturbed runs of each workload.
@@ -54,21 +54,22 @@ pub struct Report {
     pub violations: Vec<(String, Violation)>,
 }
 
-/// Plays every plan of the workloads, or only one.
+/// Plays every plan of the workloads, or only those chosen.
 ///
 /// # Errors
 /// When the tests themselves fail.
-pub async fn run(common: &Common, lanes: &[String], only: Option<Plan>) -> Result<Report> {
+pub async fn run(common: &Common, lanes: &[String], only: Option<Choice>) -> Result<Report> {
     let mut report = Report::default();
     let started = Instant::now();
     let needed = |workload: Workload| match only {
         None => workload.calls_of() == workload,
-        Some(plan) => plan.workload.calls_of() == workload || plan.workload.ends_as() == workload,
+        Some(choice) => [choice.workload().calls_of(), choice.workload().ends_as()].contains(&workload),
     };
     let workloads = Workload::ALL.into_iter().filter(|workload| needed(*workload));
     let tasks = workloads.flat_map(|workload| [Task { workload, plan: None }; RUNS]).collect();
     let numbers = Arc::new(AtomicUsize::new(0));
-    let learned = pool(common, lanes, tasks, &Arc::default(), &numbers).await?;
+    let players = start(common, lanes).await?;
+    let (players, learned) = pool(players, tasks, &Arc::default(), &numbers).await?;
     let references = Arc::new(learn(&learned));
     for outcome in &learned {
         let id = format!("{} undisturbed", outcome.task.workload.name());
@@ -78,15 +79,21 @@ pub async fn run(common: &Common, lanes: &[String], only: Option<Plan>) -> Resul
     println!("learned from {} undisturbed runs in {:.1} s", learned.len(), started.elapsed().as_secs_f64());
 
     let plans = match only {
-        Some(plan) => vec![plan],
+        Some(Choice::One(plan)) => vec![plan],
+        Some(Choice::Every(workload)) => {
+            all(&references).into_iter().filter(|plan| plan.workload == workload).collect()
+        }
         None => all(&references),
     };
     report.plans = plans.len();
     let kills = plans.iter().filter(|plan| plan.act == Act::Kill).count();
     let tasks = plans.iter().map(|plan| Task { workload: plan.workload, plan: Some(*plan) }).collect();
     let started = Instant::now();
-    let outcomes = pool(common, lanes, tasks, &references, &numbers).await?;
+    let (players, outcomes) = pool(players, tasks, &references, &numbers).await?;
     let seconds = started.elapsed().as_secs_f64();
+    for lane in players {
+        lane.stop().await?;
+    }
     for outcome in &outcomes {
         let Some(plan) = outcome.task.plan else { continue };
         report.violations.extend(outcome.violations.iter().map(|violation| (plan.to_string(), violation.clone())));
@@ -149,21 +156,28 @@ fn print_calls(references: &References) {
     }
 }
 
-/// Plays tasks in parallel, one lane each; prints each as it ends.
+/// Starts the lanes one after another: each lists two dozen kinds, and ten at once would keep each other from their Leases.
+async fn start(common: &Common, names: &[String]) -> Result<Vec<Lane>> {
+    let mut lanes = Vec::new();
+    for name in names {
+        let lane = Lane::start(common.clone(), name).await?;
+        lane.leads().await?;
+        lanes.push(lane);
+    }
+    Ok(lanes)
+}
+
+/// Plays tasks in parallel, one lane each, and gives the lanes back; prints each task as it ends.
 async fn pool(
-    common: &Common,
-    lanes: &[String],
+    lanes: Vec<Lane>,
     tasks: VecDeque<Task>,
     references: &Arc<References>,
     numbers: &Arc<AtomicUsize>,
-) -> Result<Vec<Outcome>> {
+) -> Result<(Vec<Lane>, Vec<Outcome>)> {
     let queue = Arc::new(Mutex::new(tasks));
     let mut players = JoinSet::new();
-    for name in lanes {
+    for mut lane in lanes {
         let (queue, references, numbers) = (Arc::clone(&queue), Arc::clone(references), Arc::clone(numbers));
-        let mut lane = Lane::start(common.clone(), name).await?;
-        // One after another: each start lists two dozen kinds, and ten at once would keep each other from their Leases.
-        lane.leads().await?;
         players.spawn(async move {
             let mut outcomes = Vec::new();
             loop {
@@ -172,15 +186,16 @@ async fn pool(
                 let number = numbers.fetch_add(1, Ordering::Relaxed);
                 outcomes.push(play(&mut lane, task, &references, number).await?);
             }
-            lane.stop().await?;
-            anyhow::Ok(outcomes)
+            anyhow::Ok((lane, outcomes))
         });
     }
-    let mut outcomes = Vec::new();
+    let (mut lanes, mut outcomes) = (Vec::new(), Vec::new());
     while let Some(player) = players.join_next().await {
-        outcomes.extend(player.context("a lane failed")??);
+        let (lane, played) = player.context("a lane failed")??;
+        lanes.push(lane);
+        outcomes.extend(played);
     }
-    Ok(outcomes)
+    Ok((lanes, outcomes))
 }
 
 async fn play(lane: &mut Lane, task: Task, references: &References, number: usize) -> Result<Outcome> {

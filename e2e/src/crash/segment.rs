@@ -1,7 +1,7 @@
 //! Closed namespaces as a workload: a client and a server in a namespace each, what both declare, the Segment around
 //! them, and the goals.
 //!
-//! There is no node and no controller: pods are written as the controllers of Kubernetes would have written them.
+//! There is no node, so that no pod of a Deployment would ever run; the pods of strangers are written as they are.
 
 use std::time::Duration;
 
@@ -78,22 +78,12 @@ impl Maker {
         self.create("AccessRequest", client, DECLARATION, request).await
     }
 
-    /// A Deployment with its ReplicaSet and its one pod.
+    /// A Deployment without a pod: its template says what its pods would be.
     async fn deployed(&self, namespace: &str, name: &str) -> Result<()> {
         let labels = json!({"app": name});
-        let hashed = json!({"app": name, "pod-template-hash": "5d8f"});
-        let spec = |labels: &Value| {
-            let template = with(account(name), "metadata", json!({"labels": labels}));
-            json!({"spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}})
-        };
-        let deployment = self.create_object("Deployment", namespace, name, spec(&labels)).await?;
-        let set = format!("{name}-5d8f");
-        let metadata = json!({"labels": labels, "ownerReferences": owned("Deployment", name, &deployment)});
-        let replicas = with(spec(&hashed), "metadata", metadata);
-        let replicas = self.create_object("ReplicaSet", namespace, &set, replicas).await?;
-        let metadata = json!({"labels": hashed, "ownerReferences": owned("ReplicaSet", &set, &replicas)});
-        let pod = with(account(name), "metadata", metadata);
-        self.create("Pod", namespace, &format!("{set}-x7k2p"), pod).await
+        let template = with(account(name), "metadata", json!({"labels": labels}));
+        let spec = json!({"spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}});
+        self.create("Deployment", namespace, name, spec).await
     }
 
     /// The Segment.
@@ -135,10 +125,9 @@ impl Maker {
         let (client, server) = sides(subject);
         let now = DeleteParams::default().grace_period(0);
         for namespace in [client, server] {
-            for kind in ["AccessRequest", "AccessGrant", "NetworkPolicy", "Deployment", "ReplicaSet", "Pod"] {
+            for kind in ["AccessRequest", "AccessGrant", "NetworkPolicy", "Deployment", "Pod"] {
                 let _ = self.api(kind, namespace).delete_collection(&now, &ListParams::default()).await;
             }
-            let _ = self.api("Namespace", "").delete(namespace, &now).await;
         }
     }
 }
@@ -155,12 +144,6 @@ fn with(mut object: Value, name: &str, field: Value) -> Value {
         fields.insert(name.to_owned(), field);
     }
     object
-}
-
-fn owned(kind: &str, name: &str, uid: &str) -> Value {
-    json!([{
-        "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true,
-    }])
 }
 
 /// Whether client and server were told something about what they declared.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -93,18 +93,7 @@ impl Maker {
         }
     }
 
-    pub(super) async fn create(&self, kind: &str, namespace: &str, name: &str, rest: Value) -> Result<()> {
-        self.create_object(kind, namespace, name, rest).await.map(drop)
-    }
-
-    /// The same, with the new object's UID.
-    pub(super) async fn create_object(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-        mut rest: Value,
-    ) -> Result<String> {
+    pub(super) async fn create(&self, kind: &str, namespace: &str, name: &str, mut rest: Value) -> Result<()> {
         let (resource, _) = resource(kind);
         let mut object = DynamicObject::new(name, &resource);
         if let Some(metadata) = rest.as_object_mut().and_then(|fields| fields.remove("metadata")) {
@@ -114,9 +103,8 @@ impl Maker {
         object.metadata.labels.get_or_insert_default().insert("lane".to_owned(), self.lane.clone());
         object.data = rest;
         let api = self.api(kind, namespace);
-        let made = api.create(&PostParams::default(), &object).await;
-        let made = made.with_context(|| format!("cannot create {kind} {name}"))?;
-        made.metadata.uid.with_context(|| format!("{kind} {name} has no UID"))
+        api.create(&PostParams::default(), &object).await.with_context(|| format!("cannot create {kind} {name}"))?;
+        Ok(())
     }
 
     /// The namespace and what is in it before the operator has anything to do.
@@ -259,7 +247,8 @@ impl Maker {
         objects.dedup();
         objects.push(("TrustDomain", scope.domain.clone()));
         objects.extend(scope.connection.clone().map(|name| ("VaultConnection", name)));
-        objects.push(("Namespace", scope.namespace.clone()));
+        let own = self.api(subject.job.kind(), &scope.namespace);
+        let _ = own.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
         for (kind, name) in objects.into_iter().rev() {
             let _ = self.api(kind, OPERATOR_NAMESPACE).delete(&name, &DeleteParams::default()).await;
         }
