@@ -137,6 +137,7 @@ impl Lane {
         let subject = workload::subject(workload, &self.common.run, number, self.common.time_scale);
         self.wire.arm(subject.scope.clone(), None);
         let first_call = self.wire.state().calls.len();
+        self.common.recorder.begin(&subject);
         self.maker.ground(&subject).await?;
         let fault = match (plan, &target) {
             (Some(plan), Some(target)) => {
@@ -320,9 +321,15 @@ impl Lane {
         holds: impl Fn(&[super::history::Version]) -> bool,
     ) -> Result<bool> {
         let deadline = Instant::now() + within;
+        let recorder = Arc::clone(&self.common.recorder);
+        // Taken anew only when there is a newer version: ten lanes that look fifty times a second would need a processor.
+        let (mut last, mut versions) = (recorder.last(subject), recorder.of(subject)?);
         while Instant::now() < deadline {
             self.steps(subject).await?;
-            if holds(&self.common.recorder.of(subject)?) {
+            if recorder.last(subject) != last {
+                (last, versions) = (recorder.last(subject), recorder.of(subject)?);
+            }
+            if holds(&versions) {
                 return Ok(true);
             }
             tokio::time::sleep(LOOK).await;

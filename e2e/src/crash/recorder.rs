@@ -1,6 +1,7 @@
 //! Watches every version of the objects of interest, from the start of the run; it is not the operator.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -29,8 +30,17 @@ pub struct Recorder {
 #[derive(Default)]
 struct Seen {
     versions: Vec<Version>,
+    /// How many of them there were when a plan began, by its namespace: nothing before belongs to it.
+    begun: HashMap<String, usize>,
     /// Why the history is not complete.
     gap: Option<String>,
+}
+
+impl Seen {
+    fn since(&self, subject: &Subject) -> &[Version] {
+        let begun = self.begun.get(&subject.scope.namespace).copied().unwrap_or_default();
+        self.versions.get(begun..).unwrap_or_default()
+    }
 }
 
 impl Recorder {
@@ -108,6 +118,13 @@ impl Recorder {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).versions.push(version);
     }
 
+    /// Notes that a plan begins, of whose objects there is none yet.
+    pub fn begin(&self, subject: &Subject) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = seen.versions.len();
+        seen.begun.insert(subject.scope.namespace.clone(), count);
+    }
+
     /// The versions that belong to a plan, in the order in which the server stored them: watches of several kinds
     /// are not ordered among each other, and a deletion may be heard of before the one that it follows from.
     ///
@@ -119,7 +136,7 @@ impl Recorder {
             anyhow::bail!("the history has a gap: {gap}");
         }
         let mut versions: Vec<Version> =
-            seen.versions.iter().filter(|version| belongs(version, subject)).cloned().collect();
+            seen.since(subject).iter().filter(|version| belongs(version, subject)).cloned().collect();
         versions.sort_by_key(|version| version.text("/metadata/resourceVersion").parse::<u64>().unwrap_or_default());
         Ok(versions)
     }
@@ -127,7 +144,7 @@ impl Recorder {
     /// When the last version of a plan's objects was seen.
     pub fn last(&self, subject: &Subject) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.versions.iter().rev().find(|version| belongs(version, subject)).map_or(Duration::ZERO, |v| v.at)
+        seen.since(subject).iter().rev().find(|version| belongs(version, subject)).map_or(Duration::ZERO, |v| v.at)
     }
 }
 
