@@ -2,7 +2,7 @@
 //!
 //! Runs the release binary with the rights of the chart's account. `cargo xtask bench` prepares the cluster
 //! and starts it; docs/reference/performance.md says what each figure means. One module an idea:
-//! `stage` is where it plays, `load` the objects, `operator` the process, `window` what a stretch of time
+//! `stage` is where it plays, `load` and `town` the objects, `operator` the process, `window` what a stretch of time
 //! cost, `audit`, `proxy` and `procfs` what is counted, `issue`, `bind`, `quiet`, `one` and `memory` the cases,
 //! `figures` the report.
 
@@ -20,6 +20,7 @@ mod quiet;
 mod raw;
 mod simulation;
 mod stage;
+mod town;
 mod window;
 
 use std::path::PathBuf;

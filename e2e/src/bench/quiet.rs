@@ -13,6 +13,7 @@ use super::{
     operator::Operator,
     procfs,
     stage::{EMBEDDED, Stage, VAULT},
+    town::Town,
     window::{Window, breakdown},
 };
 
@@ -23,7 +24,7 @@ const READY_BY: Duration = Duration::from_secs(180);
 /// As long as the operator's drift interval: every object is looked at once.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// With unchanged certificates of both issuers and unchanged bindings: an idle while, then a restart.
+/// With unchanged certificates of both issuers, unchanged bindings and closed namespaces: an idle while, then a restart.
 ///
 /// # Errors
 /// When not all objects become ready, or something cannot be read.
@@ -38,10 +39,12 @@ pub async fn measure(stage: &Stage, figures: &mut Figures, idle: bool, restart: 
     for (crowd, count) in &crowds {
         crowd.store(*count).await?;
     }
+    let town = Town::store(&stage.client).await?;
     let mut operator = Operator::start(&stage.binary).await?;
     for (crowd, count) in &crowds {
         crowd.ready(*count, READY_BY).await?;
     }
+    town.closed().await?;
     Window::open(stage, Some(operator.pid()))?.silence().await?;
     let memory = procfs::memory(operator.pid())?;
     figures.set("rss_mib.500_500", memory.now, procfs::load_average()?)?;
@@ -52,6 +55,7 @@ pub async fn measure(stage: &Stage, figures: &mut Figures, idle: bool, restart: 
         operator.stop().await?;
         operator = measure_restart(stage, figures).await?;
     }
+    town.remove().await?;
     operator.stop().await?;
     for (crowd, _) in &crowds {
         crowd.remove().await?;

@@ -9,14 +9,17 @@ use countersign_e2e::{
     bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports, shown},
-    manifests::{account, parse},
+    manifests::account,
     operator::{self, NAMESPACE},
 };
 use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::SLOW;
+use super::{
+    SLOW,
+    cases::{all_went_well, read},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -84,12 +87,7 @@ async fn bad_input_of_a_binding_takes_nothing_away() -> Result<()> {
 
     let begun = Instant::now();
     let outcomes = join_all(cases.iter().map(|case| stage.play(case))).await;
-    let wrong: Vec<String> = cases
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(case, outcome)| Some(format!("row {}, {}: {:#}", case.row, case.name, outcome.err()?)))
-        .collect();
-    ensure!(wrong.is_empty(), "of {} cases {} went wrong:\n{}", cases.len(), wrong.len(), wrong.join("\n"));
+    all_went_well(cases.iter().zip(outcomes).map(|(case, outcome)| (case.row, case.name.as_str(), outcome)))?;
     stage.one_answer_for_both(&namespace, &id).await?;
     let events = stage.cluster.api.list(&format!("/api/v1/namespaces/{namespace}/events")).await?;
     ensure!(!events.is_empty(), "there is no event that could have told a value");
@@ -99,12 +97,7 @@ async fn bad_input_of_a_binding_takes_nothing_away() -> Result<()> {
 }
 
 fn cases(values: &[(&str, &str)]) -> Result<Vec<Case>> {
-    let cases: Vec<Case> = parse(include_str!("../../cases/binding_refusals.yaml"), values)?
-        .into_iter()
-        .flat_map(|list| list.as_array().cloned().unwrap_or_default())
-        .map(serde_json::from_value)
-        .collect::<Result<_, _>>()?;
-    ensure!(cases.len() >= 25, "only {} cases were read", cases.len());
+    let cases: Vec<Case> = read(include_str!("../../cases/binding_refusals.yaml"), values, 25)?;
     for case in &cases {
         let judged = !case.expect.is_empty() || !case.holds.is_empty();
         ensure!(judged && !case.name.is_empty(), "row {}, {:?}: nothing is expected", case.row, case.name);

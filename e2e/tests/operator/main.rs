@@ -10,6 +10,7 @@
 
 mod binding_refusals;
 mod bindings;
+mod cases;
 mod connections;
 mod fence;
 mod identities;

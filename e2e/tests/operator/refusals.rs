@@ -6,13 +6,15 @@ use countersign_e2e::{
     bao::{self, Bao},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports, shown},
-    manifests::{embedded_domain, parse},
+    manifests::embedded_domain,
     operator::{self, NAMESPACE},
 };
 use futures::future::join_all;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::cases::{all_went_well, read};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,20 +54,10 @@ async fn bad_input_is_reported_with_its_cause() -> Result<()> {
         ("ROLE", &main),
         ("BAO", &address),
     ];
-    let cases: Vec<Case> = parse(include_str!("../../cases/refusals.yaml"), &values)?
-        .into_iter()
-        .flat_map(|list| list.as_array().cloned().unwrap_or_default())
-        .map(serde_json::from_value)
-        .collect::<Result<_, _>>()?;
-    ensure!(cases.len() >= 30, "only {} cases were read", cases.len());
+    let cases: Vec<Case> = read(include_str!("../../cases/refusals.yaml"), &values, 30)?;
 
     let outcomes = join_all(cases.iter().map(|case| play(&cluster, case))).await;
-    let wrong: Vec<String> = cases
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(case, outcome)| Some(format!("row {}, {}: {:#}", case.row, case.name, outcome.err()?)))
-        .collect();
-    ensure!(wrong.is_empty(), "of {} cases {} went wrong:\n{}", cases.len(), wrong.len(), wrong.join("\n"));
+    all_went_well(cases.iter().zip(outcomes).map(|(case, outcome)| (case.row, case.name.as_str(), outcome)))?;
     foreign_secret_is_as_before(&cluster, &namespace).await?;
     println!("{} inputs, each reported with its cause", cases.len());
     Ok(())

@@ -6,7 +6,7 @@ use countersign_e2e::{
     api::{array, path_of, text},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports, shown},
-    manifests::{account, parse},
+    manifests::account,
     operator::{self, NAMESPACE},
     wait::until,
 };
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     SLOW,
+    cases::{all_went_well, read},
     refusals::{Case, play},
 };
 
@@ -31,23 +32,12 @@ async fn what_cannot_be_opened_is_told() -> Result<()> {
     for segment in cases.iter().flat_map(|case| &case.objects).filter(|object| text(object, "/kind") == "Segment") {
         cluster.api.delete(&path_of(segment)?).await?;
     }
-    let wrong: Vec<String> = cases
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(case, outcome)| Some(format!("row {}, {}: {:#}", case.row, case.name, outcome.err()?)))
-        .collect();
-    ensure!(wrong.is_empty(), "of {} cases {} went wrong:\n{}", cases.len(), wrong.len(), wrong.join("\n"));
+    all_went_well(cases.iter().zip(outcomes).map(|(case, outcome)| (case.row, case.name.as_str(), outcome)))?;
     union
 }
 
 fn cases(values: &[(&str, &str)]) -> Result<Vec<Case>> {
-    let cases: Vec<Case> = parse(include_str!("../../cases/access_refusals.yaml"), values)?
-        .into_iter()
-        .flat_map(|list| list.as_array().cloned().unwrap_or_default())
-        .map(serde_json::from_value)
-        .collect::<Result<_, _>>()?;
-    ensure!(cases.len() >= 10, "only {} cases were read", cases.len());
-    Ok(cases)
+    read(include_str!("../../cases/access_refusals.yaml"), values, 10)
 }
 
 /// Without a cluster: the file reads as what is played.
