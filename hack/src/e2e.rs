@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::cache::Cache;
 use crate::cargo::cargo;
@@ -20,8 +20,10 @@ use crate::image;
 use crate::process::{capture, find};
 use crate::stage::{Counts, FEATURES, INDEX, counted};
 
-/// The targets of `countersign-e2e` that need a node, in the order in which Cargo runs them.
-const NODE_TARGETS: [&str; 6] = ["lifecycle", "operator", "traffic", "truth", "walls", "whole_run"];
+/// The targets of `countersign-e2e` that need a node, in their order; those of one step run beside each other. `truth` does
+/// not concern the operator, and `whole_run` looks back at all the others.
+const NODE_TARGETS: [&[&[&str]]; 3] =
+    [&[&["lifecycle", "operator", "traffic"]], &[&["walls"], &["truth"]], &[&["whole_run"]]];
 
 /// What judges certificates in the end-to-end tests, with the Debian package of each.
 const JUDGES: [(&str, &str); 2] = [("openssl", "openssl"), ("java", "default-jdk-headless")];
@@ -57,15 +59,28 @@ pub fn node(cache: &Cache, place: Place) -> Result<Counts> {
     cluster::start(cache, Layer::L2, place)?;
     let result = furnish(cache, place, &images).and_then(|()| {
         println!("ok it is up ({} s)", started.elapsed().as_secs());
-        let mut tests = cargo(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
-        tests.args(NODE_TARGETS.iter().flat_map(|target| ["--test", target]));
-        // The tests mostly wait, so more of them at once than there are cores.
-        tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
-        // One test runs the operator beside the cluster, to kill it when it writes.
-        tests.env("COUNTERSIGN_BINARY", binary);
-        // Where a test went wrong is in its words; a stack of asynchronous calls would only hide them.
-        tests.env("RUST_BACKTRACE", "0");
-        counted("end to end", &mut tests)
+        let tests = |targets: &[&str]| {
+            let mut tests = cargo(&["test", "--workspace", "--no-fail-fast", "--features", &features()]);
+            tests.args(targets.iter().flat_map(|target| ["--test", target]));
+            // The tests mostly wait, so more of them at once than there are cores.
+            tests.args(["--", "--test-threads=16"]).env("COUNTERSIGN_TEST_ENV", Run::new(cache, place).env());
+            // One test runs the operator beside the cluster, to kill it when it writes.
+            tests.env("COUNTERSIGN_BINARY", &binary);
+            // Where a test went wrong is in its words; a stack of asynchronous calls would only hide them.
+            tests.env("RUST_BACKTRACE", "0");
+            counted(&format!("end to end: {}", targets.join(", ")), &mut tests)
+        };
+        let mut counts = Counts::default();
+        for step in NODE_TARGETS {
+            std::thread::scope(|scope| {
+                let running: Vec<_> = step.iter().map(|targets| scope.spawn(|| tests(targets))).collect();
+                for one in running {
+                    counts += one.join().map_err(|_| anyhow!("a step of the tests broke off"))??;
+                }
+                anyhow::Ok(())
+            })?;
+        }
+        Ok(counts)
     });
     cluster::stop(cache, place)?;
     result

@@ -79,7 +79,7 @@ impl Lane {
     /// When there is no free port.
     pub async fn start(common: Common, name: &str) -> Result<Self> {
         let (sender, steps) = mpsc::unbounded_channel();
-        let wire = Arc::new(Wire::new(common.epoch, name, sender));
+        let wire = Arc::new(Wire::new(common.epoch, Some(name), sender));
         let api = Proxy::start(Arc::clone(&wire), common.api.clone(), &common.tls).await?;
         let vault = Proxy::start(Arc::clone(&wire), common.vault.clone(), &common.tls).await?;
         let settings = Settings {

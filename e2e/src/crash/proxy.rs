@@ -135,7 +135,7 @@ async fn serve(wire: &Arc<Wire>, upstream: &Upstream, request: Request<Incoming>
         }
         Side::Vault => Asked::vault(method.as_str(), &path),
     };
-    let query = narrowed(&asked, head.uri.query().unwrap_or_default(), &wire.lane);
+    let query = narrowed(&asked, head.uri.query().unwrap_or_default(), wire.lane.as_deref());
     let url =
         if query.is_empty() { format!("{}{path}", upstream.url) } else { format!("{}{path}?{query}", upstream.url) };
     let whole = asked.sort != Sort::Read;
@@ -327,11 +327,11 @@ const OURS: [&str; 7] = [
 ];
 
 /// The query, which for lists and watches of our kinds asks for the lane's objects only.
-fn narrowed(asked: &Asked, query: &str, lane: &str) -> String {
+fn narrowed(asked: &Asked, query: &str, lane: Option<&str>) -> String {
     let ours = OURS.contains(&asked.resource.as_str());
-    if !ours || asked.verb != "GET" || !asked.object.is_empty() {
+    let Some(lane) = lane.filter(|_| ours && asked.verb == "GET" && asked.object.is_empty()) else {
         return query.to_owned();
-    }
+    };
     let narrowing = format!("labelSelector=lane%3D{lane}");
     if query.is_empty() { narrowing } else { format!("{query}&{narrowing}") }
 }
@@ -430,7 +430,7 @@ mod tests {
                 done.send(()).unwrap();
             }
         });
-        let wire = Arc::new(Wire::new(std::time::Instant::now(), "1", steps));
+        let wire = Arc::new(Wire::new(std::time::Instant::now(), Some("1"), steps));
         let (verb, resource) = ("POST".to_owned(), "secrets".to_owned());
         let target = Name { side: Side::Api, owner: Owner::Identity, verb, resource, ordinal: 1 };
         let scope = Scope { namespace: "n".into(), domain: "d".into(), connection: None, closed: None };
@@ -467,11 +467,12 @@ mod tests {
     fn only_lists_of_our_kinds_are_narrowed() {
         let asked = |path: &str| Asked::api("GET", path, "", &Value::Null);
         let ours = asked("/apis/countersign.dev/v1alpha1/serviceidentities");
-        assert_eq!(narrowed(&ours, "watch=1", "2"), "watch=1&labelSelector=lane%3D2");
-        assert_eq!(narrowed(&ours, "", "2"), "labelSelector=lane%3D2");
+        assert_eq!(narrowed(&ours, "watch=1", Some("2")), "watch=1&labelSelector=lane%3D2");
+        assert_eq!(narrowed(&ours, "", Some("2")), "labelSelector=lane%3D2");
         let single = asked("/apis/countersign.dev/v1alpha1/trustdomains/d");
-        assert_eq!(narrowed(&single, "", "2"), "");
-        assert_eq!(narrowed(&asked("/api/v1/namespaces"), "watch=1", "2"), "watch=1");
+        assert_eq!(narrowed(&single, "", Some("2")), "");
+        assert_eq!(narrowed(&asked("/api/v1/namespaces"), "watch=1", Some("2")), "watch=1");
+        assert_eq!(narrowed(&ours, "watch=1", None), "watch=1");
     }
 
     #[test]

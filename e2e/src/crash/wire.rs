@@ -37,7 +37,7 @@ pub struct Wire {
     /// Raised at every change of state.
     pub changed: Notify,
     /// Label value by which the API proxy narrows lists of our kinds, so that lanes do not see each other.
-    pub lane: String,
+    pub lane: Option<String>,
     state: Mutex<State>,
     steps: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
@@ -79,9 +79,10 @@ pub struct Verdict {
 }
 
 impl Wire {
-    /// Nothing armed. The test's own step is asked for through `steps`.
-    pub fn new(epoch: Instant, lane: &str, steps: mpsc::UnboundedSender<oneshot::Sender<()>>) -> Self {
-        Self { epoch, changed: Notify::new(), lane: lane.to_owned(), state: Mutex::default(), steps }
+    /// Nothing armed. The test's own step is asked for through `steps`; without a lane, everything is seen.
+    pub fn new(epoch: Instant, lane: Option<&str>, steps: mpsc::UnboundedSender<oneshot::Sender<()>>) -> Self {
+        let lane = lane.map(str::to_owned);
+        Self { epoch, changed: Notify::new(), lane, state: Mutex::default(), steps }
     }
 
     /// The state.
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
 
     fn wire() -> Wire {
-        Wire::new(Instant::now(), "1", mpsc::unbounded_channel().0)
+        Wire::new(Instant::now(), Some("1"), mpsc::unbounded_channel().0)
     }
 
     fn scope() -> Scope {

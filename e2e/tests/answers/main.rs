@@ -63,7 +63,7 @@ async fn every_answer_is_told_for_what_it_is_and_takes_nothing_away() -> Result<
     let openbao = cluster.openbao()?.clone();
     let tls = Identity::new()?;
     let (steps, _wanted) = mpsc::unbounded_channel();
-    let wire = Arc::new(Wire::new(epoch, LANE, steps));
+    let wire = Arc::new(Wire::new(epoch, Some(LANE), steps));
     let api = Proxy::start(Arc::clone(&wire), Upstream::new(Side::Api, &server, &authority)?, &tls).await?;
     let upstream = Upstream::new(Side::Vault, &openbao.address, &std::fs::read(&openbao.ca_file)?)?;
     let vault = Proxy::start(Arc::clone(&wire), upstream, &tls).await?;

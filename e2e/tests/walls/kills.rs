@@ -33,6 +33,10 @@ use super::{GRANT, SEGMENT, SLOW};
 
 /// How often it dies.
 const DEATHS: usize = 20;
+/// By what the operator's waiting times are divided, so that twenty lives do not take long.
+const HASTE: u32 = 4;
+/// How long it waits for the data plane in truth: long enough for that to follow.
+const SETTLE: Duration = Duration::from_secs(2);
 /// One death in so many is followed by rest, so that each thing begun is also seen to end.
 const REST: usize = 10;
 /// How long a change may take to become a write.
@@ -55,7 +59,7 @@ async fn play(cluster: &Cluster, binary: PathBuf) -> Result<()> {
     install::lanes(&cluster.env, &[LANE.to_owned()])?;
     let tls = Identity::new()?;
     let (steps, _wanted) = mpsc::unbounded_channel();
-    let wire = Arc::new(Wire::new(Instant::now(), LANE, steps));
+    let wire = Arc::new(Wire::new(Instant::now(), None, steps));
     let api = Proxy::start(Arc::clone(&wire), Upstream::new(Side::Api, &server, &authority)?, &tls).await?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(LANE);
     std::fs::create_dir_all(&folder)?;
@@ -67,7 +71,7 @@ async fn play(cluster: &Cluster, binary: PathBuf) -> Result<()> {
             server: format!("https://{}", api.address),
             authority: tls.authority,
             token: install::token(&cluster.env.client().await?).await?,
-            time_scale: 1,
+            time_scale: HASTE,
         },
         Arc::clone(&wire),
     );
@@ -81,8 +85,8 @@ async fn die(cluster: &Cluster, wire: &Wire) -> Result<()> {
     let [grant, request] = narrow.as_slice() else { anyhow::bail!("the example is not a grant and a request") };
     ensure!(path_of(grant)? == GRANT, "the example grants something else");
     let widened = [wider(grant, "/spec/ports")?, wider(request, "/spec/to/0/ports")?];
-    // Long enough for the data plane to follow, and short enough for twenty lives.
-    cluster.api.merge(SEGMENT, &json!({"spec": {"rollout": {"settle": "2s"}}})).await?;
+    let settle = format!("{}s", SETTLE.as_secs() * u64::from(HASTE));
+    cluster.api.merge(SEGMENT, &json!({"spec": {"rollout": {"settle": settle}}})).await?;
     for death in 0..DEATHS {
         let from = wire.now();
         match death % 4 {
