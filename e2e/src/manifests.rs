@@ -58,6 +58,44 @@ pub fn identity(namespace: &str, name: &str, domain: &str) -> Value {
     })
 }
 
+/// A Deployment without a pod, of the ServiceAccount of the same name; its template says what its pods would be.
+pub fn idle_deployment(namespace: &str, name: &str) -> Value {
+    let labels = json!({"app": name});
+    let pod = json!({"serviceAccountName": name, "containers": [{"name": "none", "image": "localhost/none:1"}]});
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    })
+}
+
+/// One end of an edge: namespace and ServiceAccount.
+pub type End<'a> = (&'a str, &'a str);
+
+/// The server's half of an edge.
+pub fn access_grant(name: &str, server: End<'_>, client: End<'_>, port: u16) -> Value {
+    json!({
+        "apiVersion": "countersign.dev/v1alpha1", "kind": "AccessGrant",
+        "metadata": {"namespace": server.0, "name": name},
+        "spec": {
+            "to": {"serviceAccountName": server.1}, "ports": [{"port": port}],
+            "from": [{"namespace": client.0, "serviceAccountName": client.1}],
+        },
+    })
+}
+
+/// The client's half of an edge.
+pub fn access_request(name: &str, client: End<'_>, server: End<'_>, port: u16) -> Value {
+    let to = json!([{"namespace": server.0, "serviceAccountName": server.1, "ports": [{"port": port}]}]);
+    json!({
+        "apiVersion": "countersign.dev/v1alpha1", "kind": "AccessRequest",
+        "metadata": {"namespace": client.0, "name": name},
+        "spec": {"from": {"serviceAccountName": client.1}, "to": to},
+    })
+}
+
 /// Puts `value` into a part of an object's spec.
 #[must_use]
 pub fn with(mut object: Value, field: &str, value: Value) -> Value {

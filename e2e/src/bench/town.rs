@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{Api, array, path_of, text},
     conditions::{ready, shown},
-    manifests::account,
+    manifests::{access_grant, access_request, account, idle_deployment},
     wait::until,
 };
 
@@ -40,7 +40,12 @@ impl Town {
         }
         for (at, name) in names.iter().enumerate() {
             let next = place((at + 1) % NAMESPACES);
-            for object in [account(name, APP), workload(name), request(name, &next), grant(&next, name)] {
+            for object in [
+                account(name, APP),
+                idle_deployment(name, APP),
+                access_request(APP, (name, APP), (&next, APP), PORT),
+                access_grant(APP, (&next, APP), (name, APP), PORT),
+            ] {
                 town.api.apply(&object).await?;
             }
         }
@@ -89,35 +94,6 @@ fn place(at: usize) -> String {
 
 fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-}
-
-fn workload(namespace: &str) -> Value {
-    let labels = json!({"app": APP});
-    let container = json!({"name": APP, "image": "localhost/none:1", "ports": [{"containerPort": PORT}]});
-    let pod = json!({"serviceAccountName": APP, "containers": [container]});
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": namespace, "name": APP},
-        "spec": {
-            "replicas": 0, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    })
-}
-
-fn declared(kind: &str, namespace: &str, spec: &Value) -> Value {
-    let metadata = json!({"namespace": namespace, "name": APP});
-    json!({"apiVersion": "countersign.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
-}
-
-fn grant(server: &str, client: &str) -> Value {
-    let from = json!([{"namespace": client, "serviceAccountName": APP}]);
-    let spec = json!({"to": {"serviceAccountName": APP}, "from": from, "ports": [{"port": PORT}]});
-    declared("AccessGrant", server, &spec)
-}
-
-fn request(client: &str, server: &str) -> Value {
-    let to = json!([{"namespace": server, "serviceAccountName": APP, "ports": [{"port": PORT}]}]);
-    declared("AccessRequest", client, &json!({"from": {"serviceAccountName": APP}, "to": to}))
 }
 
 fn segment(namespaces: &[String]) -> Value {

@@ -73,7 +73,6 @@ fn resource(kind: &str) -> (ApiResource, bool) {
         "ServiceIdentity" => ("countersign.dev", "v1alpha1", "serviceidentities", true),
         "Pod" => ("", "v1", "pods", true),
         "Deployment" => ("apps", "v1", "deployments", true),
-        "ReplicaSet" => ("apps", "v1", "replicasets", true),
         "NetworkPolicy" => ("networking.k8s.io", "v1", "networkpolicies", true),
         "AccessGrant" => ("countersign.dev", "v1alpha1", "accessgrants", true),
         "AccessRequest" => ("countersign.dev", "v1alpha1", "accessrequests", true),

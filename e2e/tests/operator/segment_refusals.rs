@@ -6,7 +6,7 @@ use countersign_e2e::{
     api::{array, path_of, text},
     cluster::{Cluster, unique},
     conditions::{Expected, TRUTH, ready, reports, shown},
-    manifests::account,
+    manifests::{access_grant, access_request, account, idle_deployment},
     operator::{self, NAMESPACE},
     wait::until,
 };
@@ -18,6 +18,9 @@ use super::{
     cases::{all_went_well, read},
     refusals::{Case, play},
 };
+
+/// The port of the one edge that is declared.
+const PORT: u16 = 8443;
 
 #[tokio::test]
 async fn what_cannot_be_opened_is_told() -> Result<()> {
@@ -139,7 +142,7 @@ impl Town {
         let api = &self.cluster.api;
         for name in ["server", "client"] {
             api.apply(&account(&self.namespace, name)).await?;
-            api.apply(&self.workload(name)).await?;
+            api.apply(&idle_deployment(&self.namespace, name)).await?;
         }
         let (grant, request) = (self.grant("granted", "server"), self.request());
         api.apply(&grant).await?;
@@ -231,35 +234,11 @@ impl Town {
         self.cluster.api.find(&format!("{there}/{name}")).await
     }
 
-    /// Without a pod: its template says what its pods would be.
-    fn workload(&self, name: &str) -> Value {
-        let template = json!({
-            "metadata": {"labels": {"app": name}},
-            "spec": {"serviceAccountName": name, "containers": [{"name": "none", "image": "localhost/none:1"}]},
-        });
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": self.namespace, "name": name},
-            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": template},
-        })
-    }
-
     fn grant(&self, name: &str, to: &str) -> Value {
-        json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "AccessGrant",
-            "metadata": {"namespace": self.namespace, "name": name},
-            "spec": {
-                "to": {"serviceAccountName": to}, "ports": [{"port": 8443}],
-                "from": [{"namespace": self.namespace, "serviceAccountName": "client"}],
-            },
-        })
+        access_grant(name, (&self.namespace, to), (&self.namespace, "client"), PORT)
     }
 
     fn request(&self) -> Value {
-        let server = json!({"namespace": self.namespace, "serviceAccountName": "server", "ports": [{"port": 8443}]});
-        json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "AccessRequest",
-            "metadata": {"namespace": self.namespace, "name": "server"},
-            "spec": {"from": {"serviceAccountName": "client"}, "to": [server]},
-        })
+        access_request("server", (&self.namespace, "client"), (&self.namespace, "server"), PORT)
     }
 }
