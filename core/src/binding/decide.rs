@@ -1,8 +1,8 @@
 //! The next effect of a binding, or why there is none.
 //!
-//! Mounts, then versions, then values, then one write: each step for all sources at once, and only if the one before
-//! is done. Where the versions are those that the Secret was made of, no value is read and nothing is written; where the
-//! values are needed whatever their version is, they are read at once, for they tell it.
+//! What tells the state of each source, then its values, then one write: each step for all sources at once, and only if
+//! the one before is done. Where the states are those that the Secret was made of, no value is read and nothing is
+//! written; where the values are needed whatever the state is, they are read at once if they tell it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,14 +16,13 @@ use crate::{
     binding::{
         gates::{self, Admitted},
         hashes::{RENDERING, content_hash, fields_hash, rendering},
-        intent::{From, Intent, Kv},
+        intent::Intent,
         mapping::{self, Unusable},
         origin::{self, ORIGIN},
         phase::Phase,
+        source::{Known, Look, Source, State},
         triggers::{self, Trigger},
-        world::{
-            Attempt, ConnectionView, Effect, Memory, Outcome, Read, Settled, SourceFinding, TargetView, What, World,
-        },
+        world::{Attempt, ConnectionView, Effect, Memory, Outcome, Read, Settled, SourceFinding, TargetView, World},
     },
     fault::{Class, Failure},
     grants::Permit,
@@ -31,7 +30,7 @@ use crate::{
     value::{
         digest,
         keyed::InstallKey,
-        kv::{Engine, MountKind, Version},
+        kv::Values,
         secret_data::SecretBytes,
         target::{Owner, SecretWrite},
     },
@@ -76,6 +75,14 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Next<Effect, Se
     pass.refresh(&admitted, key, &rendering, phase, trigger)
 }
 
+/// How far a look at all sources got.
+enum Looked {
+    /// The reads that are missing, one a source.
+    Missing(Vec<Read>),
+    /// The state of each source, by its place.
+    Seen(Vec<Option<State>>),
+}
+
 /// The three inputs of one decision, so that its steps need not hand them on one by one.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
@@ -98,121 +105,51 @@ impl<'a> Pass<'a> {
         if let Some((place, failure)) = progress.failures.first_key_value() {
             return self.failed(failure.clone(), Some(*place));
         }
-        match self.reads(admitted, trigger) {
-            Err((place, failure)) => return self.failed(failure, Some(place)),
-            Ok(reads) if !reads.is_empty() => return Next::Do(Effect::Read { reads, fresh: trigger.is_waited_for() }),
-            Ok(_) => {}
-        }
-        let versions = match self.versions() {
-            Ok(versions) => versions,
+        let states = match self.look(admitted, trigger) {
+            Ok(Looked::Seen(states)) => states,
+            Ok(Looked::Missing(reads)) => return Next::Do(Effect::Read { reads, fresh: trigger.is_waited_for() }),
             Err((place, failure)) => return self.failed(failure, Some(place)),
         };
-        if let Some(settled) = self.went_back(&versions) {
+        if let Some(settled) = self.went_back(&states) {
             return settled;
         }
-        let input = self.input(key, rendering, &versions);
+        let input = self.input(key, rendering, &states);
         let stored = self.world.ours(&self.intent.uid);
         let is_unchanged = stored.is_some_and(|stored| stored.input.as_deref() == Some(input.as_str()));
         if is_unchanged && !trigger.needs_values() {
             return self.steady(phase, self.findings(|_| SourcePhase::Current), true);
         }
-        let missing = self.values_to_read(admitted, &versions);
+        let missing = self.values_to_read(admitted, &states);
         if !missing.is_empty() {
             return Next::Do(Effect::Read { reads: missing, fresh: trigger.is_waited_for() });
         }
-        if let Err((place, failure)) = self.values_fit(&versions) {
+        if let Err((place, failure)) = self.values_fit(&states) {
             return self.failed(failure, Some(place));
         }
-        match mapping::map(self.intent, &progress.values) {
+        match mapping::map(self.intent, &progress.known) {
             Err(Unusable { failure, source }) => self.failed(failure, source),
-            Ok(data) => Next::Do(Effect::Write(self.secret(data, key, rendering, input, &versions))),
+            Ok(data) => Next::Do(Effect::Write(self.secret(data, key, rendering, input, &states))),
         }
     }
 
-    /// What must be known before anything is compared: the mounts, then the versions. The values themselves where they
-    /// are needed anyhow, and tell their version with them; and of an engine without versions.
-    fn reads(self, admitted: &Admitted<'_>, trigger: Trigger) -> Result<Vec<Read>, (usize, Failure)> {
-        let progress = &self.world.progress;
-        let mut mounts = Vec::new();
-        let mut heads = Vec::new();
-        for (place, kv, reader) in self.sources(admitted) {
-            let read = |what| Read { source: place, reader: reader.clone(), what };
-            match progress.mounts.get(&place) {
-                None => mounts.push(read(What::Mount(kv.mount.clone()))),
-                Some(MountKind::Other) => {
-                    let words = format!("{} is not a KV engine; a kv source reads those only", kv.mount);
-                    return Err((place, Failure::new(Class::Invalid, Reason::NotKv, words)));
-                }
-                Some(MountKind::Kv { engine: Engine::V1, .. }) if kv.version.is_some() => {
-                    let words = format!("{} keeps no versions; remove version from the source", kv.mount);
-                    return Err((place, Failure::new(Class::Invalid, Reason::InvalidSpec, words)));
-                }
-                Some(MountKind::Kv { path, .. }) if *path != kv.mount => {
-                    let words = format!("the engine is mounted at {path}; write mount: {path} and the rest into path");
-                    return Err((place, Failure::new(Class::Invalid, Reason::InvalidSpec, words)));
-                }
-                Some(MountKind::Kv { engine, .. }) => {
-                    let (mount, path) = (kv.mount.clone(), kv.path.clone());
-                    // Of a pinned version only the metadata tells whether it ever was.
-                    let values_at_once = trigger.needs_values() && kv.version.is_none();
-                    let what = match engine {
-                        Engine::V1 => What::Unversioned { mount, path },
-                        Engine::V2 if values_at_once || progress.closed.contains(&place) => {
-                            What::Values { mount, path, version: kv.version }
-                        }
-                        Engine::V2 => What::Metadata { mount, path },
-                    };
-                    let is_known = match what {
-                        What::Metadata { .. } => progress.metadata.contains_key(&place),
-                        _ => progress.values.contains_key(&place),
-                    };
-                    if !is_known {
-                        heads.push(read(what));
-                    }
-                }
+    /// The state of each source that is to be in the Secret, or the reads that are missing to tell them.
+    fn look(self, admitted: &Admitted<'_>, trigger: Trigger) -> Result<Looked, (usize, Failure)> {
+        let (mut reads, mut states) = (Vec::new(), Vec::new());
+        let nothing = Known::default();
+        for (place, (source, reader)) in self.intent.sources.iter().zip(&admitted.readers).enumerate() {
+            let known = self.known(place).unwrap_or(&nothing);
+            match source.look(known, trigger.needs_values(), self.now).map_err(|failure| (place, failure))? {
+                Look::Ask(what) => reads.push(Read { source: place, reader: reader.clone(), what }),
+                Look::Seen(state) => states.push(state),
             }
         }
-        Ok(if mounts.is_empty() { heads } else { mounts })
-    }
-
-    /// The version of each source that is to be in the Secret; `None` for an engine without versions.
-    fn versions(self) -> Result<BTreeMap<usize, Option<Version>>, (usize, Failure)> {
-        let progress = &self.world.progress;
-        let mut versions = BTreeMap::new();
-        for (place, source) in self.intent.sources.iter().enumerate() {
-            let From::Kv(kv) = &source.from;
-            let version = match (progress.metadata.get(&place), progress.values.get(&place)) {
-                (Some(metadata), _) => {
-                    let number = kv.version.unwrap_or(metadata.current);
-                    match metadata.versions.get(&number) {
-                        Some(version) => Some(version.clone()),
-                        None if kv.version.is_some() => {
-                            let words = format!("version {number} of {} does not exist", kv.whole);
-                            return Err((place, Failure::new(Class::Invalid, Reason::RemoteVersionMissing, words)));
-                        }
-                        None => {
-                            let words = format!("there is no version of {}", kv.whole);
-                            return Err((place, Failure::new(Class::Waiting, Reason::RemoteMissing, words)));
-                        }
-                    }
-                }
-                (None, Some(values)) => values.version.clone(),
-                (None, None) => return Err((place, internal("a source was not read"))),
-            };
-            if let Some(gone) = version.as_ref().filter(|version| version.is_gone(self.now)) {
-                let how = if gone.destroyed { "destroyed" } else { "deleted" };
-                let words = format!("version {} of {} was {how}; the Secret is kept", gone.number, kv.whole);
-                return Err((place, Failure::new(Class::Waiting, Reason::RemoteDeleted, words)));
-            }
-            versions.insert(place, version);
-        }
-        Ok(versions)
+        Ok(if reads.is_empty() { Looked::Seen(states) } else { Looked::Missing(reads) })
     }
 
     /// A server that shows an older version than the stored one may only lag behind: it is believed a minute later.
-    fn went_back(self, versions: &BTreeMap<usize, Option<Version>>) -> Option<Next<Effect, Settled>> {
+    fn went_back(self, states: &[Option<State>]) -> Option<Next<Effect, Settled>> {
         let stored = self.world.ours(&self.intent.uid)?;
-        let older = origin::older(self.intent, stored.origin.as_deref().unwrap_or_default(), versions)?;
+        let older = origin::older(self.intent, stored.origin.as_deref().unwrap_or_default(), states)?;
         let since = self.world.memory.went_back.as_ref().filter(|(_, seen)| *seen == older).map(|(since, _)| *since);
         let since = since.unwrap_or(self.now);
         let until = second(since.as_second().saturating_add(SETTLED_BACK));
@@ -226,67 +163,59 @@ impl<'a> Pass<'a> {
         Some(Next::Settle(Settled { outcome: Outcome::Failed { failure, read }, wake: Some(until), memory }))
     }
 
-    fn values_to_read(self, admitted: &Admitted<'_>, versions: &BTreeMap<usize, Option<Version>>) -> Vec<Read> {
-        self.sources(admitted)
-            .filter(|(place, ..)| !self.world.progress.values.contains_key(place))
-            .map(|(place, kv, reader)| {
-                let version = versions.get(&place).and_then(Option::as_ref).map(|version| version.number);
-                let what = What::Values { mount: kv.mount.clone(), path: kv.path.clone(), version };
+    fn values_to_read(self, admitted: &Admitted<'_>, states: &[Option<State>]) -> Vec<Read> {
+        let sources = self.intent.sources.iter().zip(&admitted.readers).zip(states).enumerate();
+        sources
+            .filter(|(place, _)| self.values(*place).is_none())
+            .map(|(place, ((source, reader), state))| {
+                let what = source.values(state.as_ref());
                 Read { source: place, reader: reader.clone(), what }
             })
             .collect()
     }
 
-    /// The values are those of the versions asked for: between two calls somebody may have written.
-    fn values_fit(self, versions: &BTreeMap<usize, Option<Version>>) -> Result<(), (usize, Failure)> {
-        for (place, version) in versions {
-            let answered = self.world.progress.values.get(place).map(|values| &values.version);
-            let fits = match (version, answered) {
-                (None, Some(_)) => true,
-                (Some(asked), Some(Some(got))) => asked.number == got.number && asked.created == got.created,
-                (_, None) | (Some(_), Some(None)) => false,
-            };
+    /// The values are those of the states asked for: between two calls somebody may have written.
+    fn values_fit(self, states: &[Option<State>]) -> Result<(), (usize, Failure)> {
+        for (place, (source, state)) in self.intent.sources.iter().zip(states).enumerate() {
+            let fits = self.values(place).is_some_and(|values| source.state_of(values) == *state);
             if !fits {
                 let words = "a source changed while it was read; reading again";
-                return Err((*place, Failure::new(Class::Conflict, Reason::WriteConflict, words)));
+                return Err((place, Failure::new(Class::Conflict, Reason::WriteConflict, words)));
             }
         }
         Ok(())
     }
 
-    /// What the Secret is made of: the spec, and of each source its version, or where it has none its values.
-    fn input(self, key: &InstallKey, rendering: &str, versions: &BTreeMap<usize, Option<Version>>) -> String {
+    /// What the Secret is made of: the spec, and of each source its state, or where that tells nothing its values.
+    fn input(self, key: &InstallKey, rendering: &str, states: &[Option<State>]) -> String {
         let mut parts: Vec<Vec<u8>> = vec![b"v1".to_vec(), rendering.as_bytes().to_vec()];
-        for (place, version) in versions {
-            match (version, self.world.progress.values.get(place)) {
-                (Some(version), _) => parts.push(format!("{}@{}", version.number, version.created).into_bytes()),
-                (None, Some(values)) => parts.push(fields_hash(key, values).into_bytes()),
-                (None, None) => parts.push(Vec::new()),
-            }
+        for (place, state) in states.iter().enumerate() {
+            parts.push(match (state, self.values(place)) {
+                (Some(state), _) => state.identity.clone().into_bytes(),
+                (None, Some(values)) => fields_hash(key, values).into_bytes(),
+                (None, None) => Vec::new(),
+            });
         }
         key.hash(parts.iter().map(Vec::as_slice))
     }
 
-    fn sources(self, admitted: &Admitted<'_>) -> impl Iterator<Item = (usize, &'a Kv, Permit)> {
-        let readers = admitted.readers.clone();
-        self.intent.sources.iter().zip(readers).enumerate().map(|(place, (source, reader))| {
-            let From::Kv(kv) = &source.from;
-            (place, kv, reader)
-        })
+    fn known(self, place: usize) -> Option<&'a Known> {
+        self.world.progress.known.get(&place)
     }
 
-    /// The sources as they were read; those that nothing is known of are `otherwise`.
-    fn findings(self, otherwise: impl Fn(usize) -> SourcePhase) -> Vec<SourceFinding> {
-        let progress = &self.world.progress;
-        let one = |(place, source): (usize, &crate::binding::intent::Source)| {
-            let From::Kv(kv) = &source.from;
-            let values = progress.values.get(&place).and_then(|values| values.version.as_ref());
-            let version = values.map(|version| version.number).or_else(|| {
-                let metadata = progress.metadata.get(&place)?;
-                let number = kv.version.unwrap_or(metadata.current);
-                metadata.versions.contains_key(&number).then_some(number)
-            });
-            SourceFinding { name: source.name.clone(), version, phase: otherwise(place) }
+    fn values(self, place: usize) -> Option<&'a Values> {
+        self.known(place)?.values.as_ref()
+    }
+
+    /// The sources as they were read, each with the phase that it is in.
+    fn findings(self, phase: impl Fn(usize) -> SourcePhase) -> Vec<SourceFinding> {
+        let one = |(place, source): (usize, &Source)| {
+            let seen = self.known(place).map(|known| source.look(known, false, self.now));
+            let version = match seen {
+                Some(Ok(Look::Seen(Some(state)))) => state.number,
+                Some(Ok(Look::Seen(None) | Look::Ask(_)) | Err(_)) | None => None,
+            };
+            SourceFinding { name: source.name.clone(), version, phase: phase(place) }
         };
         self.intent.sources.iter().enumerate().map(one).collect()
     }
@@ -297,7 +226,7 @@ impl<'a> Pass<'a> {
         key: &InstallKey,
         rendering: &str,
         input: String,
-        versions: &BTreeMap<usize, Option<Version>>,
+        states: &[Option<State>],
     ) -> SecretWrite {
         let Self { intent, world, .. } = self;
         let mut labels = intent.target.labels.clone();
@@ -308,7 +237,7 @@ impl<'a> Pass<'a> {
             (OWNER_ANNOTATION.to_owned(), format!("SecretBinding/{}", intent.name)),
             (RENDERING.to_owned(), rendering.to_owned()),
             (INPUT_HASH.to_owned(), input),
-            (ORIGIN.to_owned(), origin::origin(intent, versions)),
+            (ORIGIN.to_owned(), origin::origin(intent, states)),
             (CONTENT_HASH.to_owned(), content_hash(key, &intent.target.type_, &data)),
         ]);
         SecretWrite {
@@ -331,7 +260,7 @@ impl<'a> Pass<'a> {
 
     /// The failure that is still being backed off from, and until when.
     fn backing_off(self) -> Option<(Failure, Timestamp)> {
-        let is_fresh = self.world.progress.mounts.is_empty() && self.world.progress.failures.is_empty();
+        let is_fresh = self.world.progress.known.is_empty() && self.world.progress.failures.is_empty();
         let last = self.world.memory.last.as_ref().filter(|_| is_fresh)?;
         let (wish, request) = self.inputs();
         let (old_wish, old_request) = last.inputs.split_once('/').unwrap_or((&last.inputs, ""));
@@ -450,9 +379,6 @@ pub fn phase(intent: &Intent, admitted: &Admitted<'_>) -> Phase {
         Some(Permit::ServiceAccount { account, role }) => format!("{}/{account}/{role}", intent.namespace),
         Some(Permit::Operator) | None => String::new(),
     };
-    let path = intent.sources.first().map(|source| {
-        let From::Kv(kv) = &source.from;
-        kv.whole.to_string()
-    });
+    let path = intent.sources.first().map(|source| source.path().to_string());
     Phase::new(intent.every, &[admitted.connection.as_bytes(), reader.as_bytes(), path.unwrap_or_default().as_bytes()])
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::{
     api::{Reason, SecretBinding},
     binding::{
-        intent::{From, Intent},
+        intent::Intent,
+        source::Source,
         world::{Connection, ConnectionView, TargetView, World},
     },
     fault::{Class, Failure},
@@ -92,18 +93,17 @@ pub fn admit<'a>(intent: &Intent, world: &'a World) -> Result<Admitted<'a>, Fail
     if !grants::admits(grants, &intent.namespace, &world.labels) {
         return Err(refused());
     }
-    let reader = |from: &From| {
-        let From::Kv(kv) = from;
+    let reader = |source: &Source| {
         let asked = Asked {
             namespace: &intent.namespace,
             labels: &world.labels,
             account: intent.service_account.as_deref(),
-            path: &kv.whole,
+            path: source.path(),
             secret_type: &intent.target.type_,
         };
         grants::authorize(grants, &asked, &world.longer_namespaces)
     };
-    let readers = intent.sources.iter().map(|source| reader(&source.from)).collect::<Result<Vec<_>, _>>()?;
+    let readers = intent.sources.iter().map(reader).collect::<Result<Vec<_>, _>>()?;
     if readers.iter().any(|reader| matches!(reader, Permit::ServiceAccount { .. })) {
         if !takes_accounts {
             let words = format!(

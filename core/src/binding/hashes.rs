@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     binding::{
         gates::Admitted,
-        intent::{Entry, From, Intent},
+        intent::{Entry, Intent},
     },
     value::{
         digest,
@@ -74,9 +74,8 @@ pub fn rendering(intent: &Intent, admitted: &Admitted<'_>) -> String {
         parts.extend([key.clone(), value.clone()]);
     }
     for source in &intent.sources {
-        let From::Kv(kv) = &source.from;
-        let version = kv.version.map(|version| version.to_string()).unwrap_or_default();
-        parts.extend([source.name.clone(), kv.mount.to_string(), kv.path.to_string(), version]);
+        parts.push(source.name.clone());
+        parts.extend(source.identity());
     }
     for entry in &intent.entries {
         parts.push(match entry {

@@ -10,7 +10,8 @@ use regex_lite::Regex;
 
 use crate::{
     api::{DataEntry, Decoding, DeletionPolicy, KeyCase, NonString, REQUESTED_AT, Refresh, RefreshMode, SecretBinding},
-    value::{lifetime, names::is_label, vault_path::VaultPath},
+    binding::source::Source,
+    value::{lifetime, names::is_label},
 };
 
 /// How often the sources are read, where the spec does not say.
@@ -53,35 +54,6 @@ pub struct Intent {
     pub entries: Vec<Entry>,
     /// Value of `countersign.dev/requested-at`.
     pub requested: Option<String>,
-}
-
-/// A source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// What entries call it.
-    pub name: String,
-    /// Where its values are.
-    pub from: From,
-}
-
-/// Where the values of a source are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum From {
-    /// In a KV engine.
-    Kv(Kv),
-}
-
-/// A secret of a KV engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kv {
-    /// Mount of the engine, as the spec names it.
-    pub mount: VaultPath,
-    /// Path below it.
-    pub path: VaultPath,
-    /// Mount and path: what grants speak of.
-    pub whole: VaultPath,
-    /// The version to stay at.
-    pub version: Option<i64>,
 }
 
 /// The Secret to write.
@@ -187,23 +159,13 @@ fn refresh(refresh: Option<&Refresh>) -> Result<(Duration, RefreshMode), Rejecti
 
 fn sources(object: &SecretBinding) -> Result<Vec<Source>, Rejection> {
     let reject = |rule| Rejection { field: "spec.sources", rule };
-    let path =
-        |text: &str| text.parse::<VaultPath>().map_err(|_| reject("must be paths of plain segments, not reserved"));
     let mut names = BTreeSet::new();
     let mut sources = Vec::new();
     for source in &object.spec.sources {
-        let kv = source.kv.as_ref().ok_or_else(|| reject("exactly one of kv"))?;
         if !is_label(&source.name) || !names.insert(&source.name) {
             return Err(reject("must have unique names that are DNS-1123 labels"));
         }
-        if kv.version.is_some_and(|version| !(1..=i64::from(i32::MAX)).contains(&version)) {
-            return Err(reject("version must be between 1 and 2147483647"));
-        }
-        // A path below a mount may begin with any word; only the mount must not be the server's own.
-        let whole = path(&format!("{}/{}", kv.mount, kv.path))?;
-        let below = VaultPath::below_a_mount(&kv.path).ok_or_else(|| reject("must be paths of plain segments"))?;
-        let from = From::Kv(Kv { mount: path(&kv.mount)?, path: below, whole, version: kv.version });
-        sources.push(Source { name: source.name.clone(), from });
+        sources.push(Source::parse(source)?);
     }
     if sources.is_empty() { Err(reject("must have at least 1 item")) } else { Ok(sources) }
 }

@@ -9,7 +9,10 @@ use serde_json::Value;
 
 use crate::{
     api::{Decoding, KeyCase, NonString, Reason},
-    binding::intent::{Entry, Intent},
+    binding::{
+        intent::{Entry, Intent},
+        source::Known,
+    },
     fault::{Class, Failure},
     value::{
         kv::{RemoteValue, Values},
@@ -38,7 +41,7 @@ pub struct Unusable {
 ///
 /// # Errors
 /// The first thing that keeps it from being whole; nothing is left out, renamed or cut instead.
-pub fn map(intent: &Intent, values: &BTreeMap<usize, Values>) -> Result<Data, Unusable> {
+pub fn map(intent: &Intent, known: &BTreeMap<usize, Known>) -> Result<Data, Unusable> {
     let mut data = Data::new();
     for entry in &intent.entries {
         let source = match entry {
@@ -46,7 +49,7 @@ pub fn map(intent: &Intent, values: &BTreeMap<usize, Values>) -> Result<Data, Un
         };
         let about = |failure| Unusable { failure, source: Some(source) };
         let name = intent.sources.get(source).map(|source| source.name.as_str()).unwrap_or_default();
-        let Some(values) = values.get(&source) else {
+        let Some(values) = known.get(&source).and_then(|known| known.values.as_ref()) else {
             let words = format!("source {name} was not read");
             return Err(about(Failure::new(Class::Bug, Reason::InternalError, words)));
         };

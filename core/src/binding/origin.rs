@@ -1,27 +1,26 @@
-//! What a Secret was made of, kept on the Secret itself: of each source its path and its version.
+//! What a Secret was made of, kept on the Secret itself: of each source its path and the number of its state.
 //!
 //! A status may be lost with the process that was to write it; the Secret and what it was made of are one write.
 
 use std::collections::BTreeMap;
 
-use crate::{
-    binding::intent::{From, Intent},
-    value::kv::Version,
+use crate::binding::{
+    intent::Intent,
+    source::{Source, State},
 };
 
 /// Annotation with the version of each source that a Secret was made of: `app=2@secret/shop/app`, for an engine without
 /// versions `app=-@kv1/shop/app`, with a space between two.
 pub const ORIGIN: &str = "countersign.dev/origin";
 
-/// The annotation's text for these versions, by the place of the source.
-pub fn origin(intent: &Intent, versions: &BTreeMap<usize, Option<Version>>) -> String {
-    let one = |(place, version): (&usize, &Option<Version>)| {
-        let source = intent.sources.get(*place)?;
-        let From::Kv(kv) = &source.from;
-        let number = version.as_ref().map_or_else(|| "-".to_owned(), |version| version.number.to_string());
-        Some(format!("{}={number}@{}", source.name, kv.whole))
+/// The annotation's text for these states, by the place of the source.
+pub fn origin(intent: &Intent, states: &[Option<State>]) -> String {
+    let one = |(source, state): (&Source, &Option<State>)| {
+        let number = state.as_ref().and_then(|state| state.number);
+        let number = number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        format!("{}={number}@{}", source.name, source.path())
     };
-    versions.iter().filter_map(one).collect::<Vec<_>>().join(" ")
+    intent.sources.iter().zip(states).map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// One source that a Secret was made of.
@@ -45,18 +44,16 @@ pub fn parse(text: &str) -> impl Iterator<Item = Origin<'_>> {
     })
 }
 
-/// Which sources show an older version than the Secret was made of, if any do; a source that is pinned, or was read from
+/// Which sources show an older state than the Secret was made of, if any do; a source that is pinned, or was read from
 /// another path, says nothing of that.
-pub fn older(intent: &Intent, text: &str, versions: &BTreeMap<usize, Option<Version>>) -> Option<String> {
+pub fn older(intent: &Intent, text: &str, states: &[Option<State>]) -> Option<String> {
     let known: BTreeMap<&str, i64> = parse(text).filter_map(|one| Some((one.path, one.version?))).collect();
-    let one = |(place, version): (&usize, &Option<Version>)| {
-        let source = intent.sources.get(*place)?;
-        let From::Kv(kv) = &source.from;
-        let (version, known) = (version.as_ref()?, known.get(kv.whole.to_string().as_str())?);
-        let is_older = kv.version.is_none() && version.number < *known;
-        is_older.then(|| format!("{}={}@{}", source.name, version.number, version.created))
+    let one = |(source, state): (&Source, &Option<State>)| {
+        let (state, known) = (state.as_ref()?, known.get(source.path().to_string().as_str())?);
+        let is_older = !source.is_pinned() && state.number? < *known;
+        is_older.then(|| format!("{}={}", source.name, state.identity))
     };
-    let older: Vec<String> = versions.iter().filter_map(one).collect();
+    let older: Vec<String> = intent.sources.iter().zip(states).filter_map(one).collect();
     if older.is_empty() { None } else { Some(older.join(" ")) }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
     api::{ConditionType, SecretBindingStatus, SourcePhase, VaultConnection, Verdict},
-    binding::intent::Intent,
+    binding::{intent::Intent, source::Known},
     fault::{Class, Failure},
     grants::{self, Grant, Permit},
     value::{
@@ -140,14 +140,8 @@ pub struct Attempt {
 /// What a pass has obtained. Lives in memory only, and for one pass.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// What the mounts are, by the place of the source.
-    pub mounts: BTreeMap<usize, MountKind>,
-    /// Metadata, by the place of the source.
-    pub metadata: BTreeMap<usize, Metadata>,
-    /// Sources whose metadata the server refuses to show; their values are read each time.
-    pub closed: Vec<usize>,
-    /// Values, by the place of the source.
-    pub values: BTreeMap<usize, Values>,
+    /// What the server told, by the place of the source.
+    pub known: BTreeMap<usize, Known>,
     /// Reads that failed, by the place of the source.
     pub failures: BTreeMap<usize, Failure>,
     /// The write that failed.
@@ -350,10 +344,7 @@ pub fn absorb(mut world: World, reply: Reply) -> World {
         Reply::Read(answers) => {
             for (source, answer) in answers {
                 match answer {
-                    Ok(Answer::Mount(kind)) => drop(progress.mounts.insert(source, kind)),
-                    Ok(Answer::Metadata(metadata)) => drop(progress.metadata.insert(source, metadata)),
-                    Ok(Answer::Values(values)) => drop(progress.values.insert(source, values)),
-                    Ok(Answer::MetadataDenied) => progress.closed.push(source),
+                    Ok(answer) => progress.known.entry(source).or_default().learn(answer),
                     Err(failure) => drop(progress.failures.insert(source, failure)),
                 }
             }

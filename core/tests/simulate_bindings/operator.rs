@@ -16,7 +16,7 @@ use countersign_core::{
     api::Reason,
     binding::{
         Binding, decide, gates, hashes,
-        intent::{From, Intent},
+        intent::Intent,
         report,
         triggers::{self, Trigger},
         world::{
@@ -325,8 +325,9 @@ impl Operator {
                 let mut answers = Vec::with_capacity(reads.len());
                 for read in reads {
                     let answer = self.read(slot, &read, fresh, model, around)?;
-                    let pin = self.cache[slot].as_ref().and_then(|version| pinned(&version.intent, read.source));
-                    answers.push((read.source, self.mutate_answer(slot, &read, pin, answer, model, around)?));
+                    let source = self.cache[slot].as_ref().and_then(|version| version.intent.sources.get(read.source));
+                    let is_pinned = source.is_some_and(|source| source.is_pinned());
+                    answers.push((read.source, self.mutate_answer(slot, &read, is_pinned, answer, model, around)?));
                 }
                 Ok(Reply::Read(answers))
             }
@@ -375,12 +376,6 @@ fn cause(intent: &Intent, world: &World, effect: &Effect) -> Trigger {
     let rendering = hashes::rendering(intent, &admitted);
     let phase = decide::phase(intent, &admitted);
     triggers::first(intent, world, key, &rendering, phase, jiff::Timestamp::MIN).unwrap_or(Trigger::RefreshDue)
-}
-
-/// The version that a source stays at.
-fn pinned(intent: &Intent, source: usize) -> Option<i64> {
-    let From::Kv(kv) = &intent.sources.get(source)?.from;
-    kv.version
 }
 
 /// Nothing was looked at yet.

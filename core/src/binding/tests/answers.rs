@@ -148,8 +148,9 @@ fn values_of_another_version_than_asked_for_are_read_again() {
         version: Some(remote.versions[&1].0.clone()),
         fields: std::collections::BTreeMap::new(),
     };
-    world.progress.metadata.insert(0, metadata);
-    world.progress.values.insert(0, values);
+    let known = world.progress.known.get_mut(&0).unwrap();
+    known.metadata = Some(metadata);
+    known.values = Some(values);
     let crate::next::Next::Settle(settled) = crate::binding::decide::decide(&intent, &world, at(stage.now)) else {
         panic!("nothing may be written");
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::model::Stage;
 use crate::{
     api::Reason,
-    binding::mapping::map,
+    binding::{mapping::map, source::Known},
     value::kv::{RemoteValue, Values},
 };
 
@@ -17,9 +17,9 @@ fn made(data: Value, source: Value) -> Result<BTreeMap<String, String>, Reason> 
     let mut stage = Stage::new();
     stage.spec["secret"]["data"] = data;
     let RemoteValue::Object(fields) = serde_json::from_value(source).unwrap() else { panic!("an object") };
-    let values = BTreeMap::from([(0, Values { version: None, fields })]);
+    let known = Known { values: Some(Values { version: None, fields }), ..Known::default() };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    map(&stage.intent(), &values)
+    map(&stage.intent(), &BTreeMap::from([(0, known)]))
         .map(|data| data.into_iter().map(|(key, value)| (key, text(value.expose()))).collect())
         .map_err(|unusable| unusable.failure.reason)
 }
@@ -107,8 +107,10 @@ fn a_secret_is_whole_for_its_type() {
         let mut stage = Stage::new();
         stage.spec["secret"]["type"] = json!(type_);
         let RemoteValue::Object(fields) = serde_json::from_value(source).unwrap() else { panic!("an object") };
-        let values = BTreeMap::from([(0, Values { version: None, fields })]);
-        map(&stage.intent(), &values).map(|data| data.len()).map_err(|unusable| unusable.failure.reason)
+        let known = Known { values: Some(Values { version: None, fields }), ..Known::default() };
+        map(&stage.intent(), &BTreeMap::from([(0, known)]))
+            .map(|data| data.len())
+            .map_err(|unusable| unusable.failure.reason)
     };
     assert_eq!(made("kubernetes.io/tls", json!({"tls.crt": "c", "tls.key": "k"})), Ok(2));
     assert_eq!(made("kubernetes.io/tls", json!({"tls.crt": "c"})), Err(Reason::RemoteKeyMissing));
@@ -129,8 +131,8 @@ proptest! {
             stage.spec["secret"]["data"] = data;
             let source = json!({ key.as_str(): value.as_str(), "x": [value.as_str()] });
             let RemoteValue::Object(fields) = serde_json::from_value(source).unwrap() else { panic!("an object") };
-            let values = BTreeMap::from([(0, Values { version: None, fields })]);
-            if let Err(unusable) = map(&stage.intent(), &values) {
+            let known = Known { values: Some(Values { version: None, fields }), ..Known::default() };
+            if let Err(unusable) = map(&stage.intent(), &BTreeMap::from([(0, known)])) {
                 let shown = format!("{unusable:?}");
                 prop_assert!(!shown.contains(&value));
             }

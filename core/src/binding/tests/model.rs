@@ -1,6 +1,9 @@
 //! A server with KV engines, one Secret, and the loop of the shell, small enough to read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,6 +19,7 @@ use crate::{
         intent::{self, Intent},
         origin::ORIGIN,
         report,
+        source::{Kind, Source},
         world::{
             Answer, Connection, ConnectionView, Effect, Memory, Outcome, Progress, Read, Reply, Settled, Stored,
             TargetView, What, World, absorb,
@@ -73,6 +77,8 @@ pub struct Stage {
     pub key: u8,
     /// Whether the last read had to be a new one.
     pub fresh: bool,
+    /// A kind of source that the API does not have, in place of what the spec says.
+    pub kind: Option<Arc<dyn Kind>>,
 }
 
 impl Stage {
@@ -111,6 +117,7 @@ impl Stage {
             login: None,
             key: 1,
             fresh: false,
+            kind: None,
         };
         stage.put("shop/app", json!({"user": "u1", "password": "p1"}));
         stage
@@ -133,7 +140,11 @@ impl Stage {
         object.metadata.generation = Some(self.generation);
         object.metadata.annotations =
             self.requested.clone().map(|value| BTreeMap::from([(crate::api::REQUESTED_AT.to_owned(), value)]));
-        intent::parse(&object).unwrap()
+        let mut intent = intent::parse(&object).unwrap();
+        if let Some(kind) = &self.kind {
+            intent.sources = vec![Source::new("app", kind.clone())];
+        }
+        intent
     }
 
     pub fn world(&self) -> World {

@@ -98,7 +98,7 @@ impl Operator {
         &mut self,
         slot: usize,
         read: &Read,
-        pin: Option<i64>,
+        is_pinned: bool,
         answer: Result<Answer, Failure>,
         model: &mut Model,
         around: &mut Surroundings<'_>,
@@ -131,7 +131,7 @@ impl Operator {
                 answer
             }
             Mutant::DeletedIsEmpty => self.emptied(read, answer),
-            Mutant::PinIgnored if pin.is_some() => self.newest(slot, read, answer, model, around)?,
+            Mutant::PinIgnored if is_pinned => self.newest(slot, read, answer, model, around)?,
             _ => answer,
         };
         if let Ok(answer @ (Answer::Values(_) | Answer::Metadata(_))) = &mutated {
