@@ -1,5 +1,5 @@
-//! A further kind of source, in one file: nothing but its [`Kind`] is needed for it to be granted, read, compared,
-//! written, and told of in the status.
+//! Each source is asked for by itself, and a further kind of source is one file: nothing but its [`Kind`] is needed for
+//! it to be granted, read, compared, written, and told of in the status.
 
 use std::sync::Arc;
 
@@ -121,4 +121,20 @@ fn another_kind_at_the_same_path_is_another_spec() {
     stage.kind = Some(static_role("secret", "shop/role"));
     assert_eq!(reason(&stage.pass()), None);
     assert_eq!((stage.writes, stage.data()["PASSWORD"].as_str()), (2, "p1"));
+}
+
+#[test]
+fn of_several_sources_each_is_asked_of_the_grants() {
+    for (paths, expected) in [
+        (["shop/app", "other/app"], Some(Reason::PathNotAllowed)),
+        (["other/app", "shop/app"], Some(Reason::PathNotAllowed)),
+        (["shop/app", "shop/two"], None),
+    ] {
+        let mut stage = Stage::new();
+        stage.put("shop/two", json!({"token": "t"}));
+        let source = |name: &str, path: &str| json!({"name": name, "kv": {"mount": "secret", "path": path}});
+        stage.spec["sources"] = json!([source("app", paths[0]), source("two", paths[1])]);
+        assert_eq!(reason(&stage.pass()), expected, "{paths:?}");
+        assert_eq!(stage.reads.is_empty(), expected.is_some(), "{:?}", stage.reads);
+    }
 }
