@@ -1,16 +1,14 @@
-//! NetworkPolicies of ours, and what keeps a Segment until they are withdrawn.
+//! The objects that policies of ours are written as, and what keeps a Segment until they are withdrawn.
 
 use countersign_core::{
     api::{Reason, Segment},
     fault::Failure,
-    network::plan::Write,
+    network::{plan::Write, render::Kind},
 };
-use k8s_openapi::{
-    api::networking::v1::NetworkPolicy, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Resource as _, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
 };
 
 use super::{About, Cluster};
@@ -21,6 +19,12 @@ const MANAGER: &str = "countersign.dev/network";
 /// Keeps a Segment until its policies are withdrawn in order.
 pub const FINALIZER: &str = "countersign.dev/cleanup";
 
+fn resource(kind: Kind) -> Resource {
+    match kind {
+        Kind::NetworkPolicy => Resource::NetworkPolicies,
+    }
+}
+
 impl Cluster {
     /// Performs one write of a plan; returns the new version, or `None` where the object is gone.
     ///
@@ -30,18 +34,17 @@ impl Cluster {
     /// As any write. An object that is gone already is deleted.
     pub async fn write_policy(&self, write: &Write) -> Result<Option<String>, Failure> {
         let (namespace, name) = (write.namespace(), write.name());
-        let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), namespace);
+        let kind = write.kind();
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
+        let about = |doing| About { doing, resource: resource(kind), namespace, name };
         match write {
             Write::Apply { object, expected, repairs } => {
-                let about = About { doing: "writing", resource: Resource::NetworkPolicies, namespace, name };
-                let mut object = object.as_ref().clone();
-                object.metadata.resource_version.clone_from(expected);
+                let about = about("writing");
+                let mut object = object.clone();
+                object.meta_mut().resource_version.clone_from(expected);
                 let mut params = PatchParams::apply(MANAGER).validation_strict();
                 if *repairs {
-                    // What another manager added is not taken away by leaving it out, only by saying that it is empty.
-                    let spec = object.spec.get_or_insert_default();
-                    spec.ingress.get_or_insert_default();
-                    spec.egress.get_or_insert_default();
+                    object.spell_out();
                     params = params.force();
                 }
                 let patch = Patch::Apply(&object);
@@ -49,7 +52,7 @@ impl Cluster {
                 Ok(Some(written.resource_version().unwrap_or_default()))
             }
             Write::Delete { uid, .. } => {
-                let about = About { doing: "deleting", resource: Resource::NetworkPolicies, namespace, name };
+                let about = about("deleting");
                 let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
                 let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
                 match self.write(&about, Verb::Delete, api.delete(name, &params)).await {

@@ -8,22 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::{
-    api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
-    apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
-};
+use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube_core::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    model::{
-        Cause, Flow, Identity, Namespace, Opening, Openings, Peer, Policy, PortSpan, Ports, Protocol, Role, Selector,
-        Subject,
-    },
+    model::{Cause, Flow, Identity, Namespace, Opening, Openings, Peer, Policy, Ports, Role, Subject},
     projection::{Applied, AppliedWorkload},
-    render::{self, NAMESPACE_NAME, SUBJECT, grouped},
+    render::{self, Backend, Kind, NetworkPolicies, Rule, SUBJECT, grouped},
 };
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL};
 
@@ -58,6 +50,8 @@ pub struct AppliedPolicy {
     pub version: String,
     /// Its UID in the cluster.
     pub uid: String,
+    /// What kind of object it is.
+    pub kind: Kind,
 }
 
 /// Everything of ours that is in the cluster, and what stands in its way.
@@ -90,7 +84,7 @@ impl Standing {
                 standing.foreign.entry(namespace).or_default().insert(name);
                 continue;
             }
-            match read(object, &namespace) {
+            match read::<NetworkPolicies>(object, &namespace) {
                 Some(applied) => {
                     standing.ours.insert((namespace, applied.policy.role.clone()), applied);
                 }
@@ -129,22 +123,14 @@ fn judged(object: &NetworkPolicy) -> NetworkPolicy {
     NetworkPolicy { metadata, spec: object.spec.clone() }
 }
 
-/// A spec with its empty lists left out; the server and we write them differently.
-fn plain(spec: &NetworkPolicySpec) -> NetworkPolicySpec {
-    let mut plain = spec.clone();
-    plain.ingress = plain.ingress.filter(|rules| !rules.is_empty());
-    plain.egress = plain.egress.filter(|rules| !rules.is_empty());
-    plain
-}
-
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Record<Spec> {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     uid: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     account: String,
     /// What was written.
-    spec: NetworkPolicySpec,
+    spec: Spec,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
     /// By rule and peer: which causes.
@@ -165,13 +151,13 @@ pub(super) fn fits(policy: &Policy) -> bool {
         return true;
     }
     let bearer = Bearer { uid: "0".repeat(36), account: "0".repeat(253) };
-    let object = render::render(policy, "", Some(&bearer));
-    let record = object.metadata.annotations.as_ref().and_then(|all| all.get(RECORD));
+    let object = render::object(policy, "", Some(&bearer));
+    let record = object.meta().annotations.as_ref().and_then(|all| all.get(RECORD));
     record.is_none_or(|record| record.len() <= MOST_RECORD)
 }
 
 /// The record of a policy that is rendered as `spec`.
-pub(super) fn record(policy: &Policy, spec: &NetworkPolicySpec, bearer: Option<&Bearer>) -> String {
+pub(super) fn record<B: Backend>(policy: &Policy, spec: &B::Spec, bearer: Option<&Bearer>) -> String {
     let causes: BTreeSet<&Cause> = policy.isolates.values().flatten().flat_map(|(_, causes)| causes).collect();
     let causes: Vec<&Cause> = causes.into_iter().collect();
     let side = |flow: Flow| {
@@ -190,7 +176,7 @@ pub(super) fn record(policy: &Policy, spec: &NetworkPolicySpec, bearer: Option<&
     let record = Record {
         uid: bearer.map(|bearer| bearer.uid.clone()).unwrap_or_default(),
         account: bearer.map(|bearer| bearer.account.clone()).unwrap_or_default(),
-        spec: plain(spec),
+        spec: B::plain(spec),
         causes: causes.iter().map(|cause| write_cause(cause)).collect(),
         ingress: side(Flow::Ingress),
         egress: side(Flow::Egress),
@@ -198,24 +184,25 @@ pub(super) fn record(policy: &Policy, spec: &NetworkPolicySpec, bearer: Option<&
     serde_json::to_string(&record).unwrap_or_default()
 }
 
-fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> {
-    let meta = &object.metadata;
+/// Reads one of our objects.
+pub(super) fn read<B: Backend>(object: &B::Object, namespace: &Namespace) -> Option<AppliedPolicy> {
+    let meta = object.meta();
     let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
     let role = render::role(annotation(SUBJECT)?, namespace)?;
     if meta.name.as_deref() != Some(render::name(&role).as_str()) {
         return None;
     }
-    let spec = object.spec.as_ref()?;
-    let record: Option<Record> = annotation(RECORD).and_then(|text| serde_json::from_str(text).ok());
+    let spec = B::spec(object)?;
+    let record: Option<Record<B::Spec>> = annotation(RECORD).and_then(|text| serde_json::from_str(text).ok());
     let written = record.as_ref().map_or(spec, |record| &record.spec);
     let subject = match &role {
         Role::Deny => Some(Subject::WholeNamespace),
-        Role::Workload { .. } => written.pod_selector.as_ref().and_then(selector).map(Subject::Pods),
+        Role::Workload { .. } => B::selector(written).map(Subject::Pods),
     };
-    let told = record.as_ref().and_then(isolates);
-    let is_intact = told.is_some() && subject.is_some() && plain(written) == plain(spec);
+    let told = record.as_ref().and_then(isolates::<B>);
+    let is_intact = told.is_some() && subject.is_some() && B::plain(written) == B::plain(spec);
     let mut openings = told.unwrap_or_default();
-    let closed = flows(spec);
+    let closed = B::isolates(spec);
     if role == Role::Deny {
         openings.retain(|flow, _| closed.contains(flow));
     }
@@ -237,96 +224,38 @@ fn read(object: &NetworkPolicy, namespace: &Namespace) -> Option<AppliedPolicy> 
         is_intact,
         version: meta.resource_version.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
+        kind: B::KIND,
     })
 }
 
-/// The directions that a spec isolates.
-fn flows(spec: &NetworkPolicySpec) -> BTreeSet<Flow> {
-    spec.policy_types.iter().flatten().filter_map(|word| flow(word)).collect()
-}
-
 /// What was written, with its causes; `None` if the record contradicts itself.
-fn isolates(record: &Record) -> Option<BTreeMap<Flow, Openings>> {
-    let spec = &record.spec;
-    let flows = flows(spec);
+fn isolates<B: Backend>(record: &Record<B::Spec>) -> Option<BTreeMap<Flow, Openings>> {
     let causes: Option<Vec<Cause>> = record.causes.iter().map(|text| read_cause(text)).collect();
     let causes = causes?;
-    let ingress = spec.ingress.iter().flatten().map(|rule| (rule.from.as_ref(), rule.ports.as_ref()));
-    let egress = spec.egress.iter().flatten().map(|rule| (rule.to.as_ref(), rule.ports.as_ref()));
-    let sides = [
-        (Flow::Ingress, side(ingress, &record.ingress, &causes)?),
-        (Flow::Egress, side(egress, &record.egress, &causes)?),
-    ];
-    Some(sides.into_iter().filter(|(flow, _)| flows.contains(flow)).collect())
+    let side = |flow: Flow| {
+        let told = match flow {
+            Flow::Ingress => &record.ingress,
+            Flow::Egress => &record.egress,
+        };
+        Some((flow, openings(&B::rules(&record.spec, flow)?, told, &causes)?))
+    };
+    B::isolates(&record.spec).into_iter().map(side).collect()
 }
 
-type Lists<'a> = (Option<&'a Vec<NetworkPolicyPeer>>, Option<&'a Vec<NetworkPolicyPort>>);
-
-fn side<'a>(
-    rules: impl Iterator<Item = Lists<'a>>,
-    told: &[Vec<BTreeSet<usize>>],
-    causes: &[Cause],
-) -> Option<Openings> {
+/// What rules open, each peer with the causes that are told of it.
+fn openings(rules: &[Rule], told: &[Vec<BTreeSet<usize>>], causes: &[Cause]) -> Option<Openings> {
     let mut openings = Openings::new();
-    for (place, (peers, ports)) in rules.enumerate() {
-        let told = told.get(place)?;
-        let ports = match ports {
-            None => vec![Ports::Every],
-            Some(ports) => ports.iter().map(span).collect::<Option<_>>()?,
-        };
-        for (peer, told) in peers?.iter().zip(told) {
-            let peer = self::peer(peer)?;
+    for (place, rule) in rules.iter().enumerate() {
+        for (peer, told) in rule.peers.iter().zip(told.get(place)?) {
             let why: Option<BTreeSet<Cause>> = told.iter().map(|place| causes.get(*place).cloned()).collect();
             let why = why?;
-            for ports in &ports {
+            for ports in &rule.ports {
                 let opening = Opening { peer: peer.clone(), ports: *ports };
                 openings.entry(opening).or_default().extend(why.iter().cloned());
             }
         }
     }
     Some(openings)
-}
-
-fn flow(word: &str) -> Option<Flow> {
-    match word {
-        "Ingress" => Some(Flow::Ingress),
-        "Egress" => Some(Flow::Egress),
-        _ => None,
-    }
-}
-
-fn selector(selector: &LabelSelector) -> Option<Selector> {
-    if selector.match_expressions.as_ref().is_some_and(|all| !all.is_empty()) {
-        return None;
-    }
-    Selector::new(selector.match_labels.clone().unwrap_or_default())
-}
-
-fn peer(peer: &NetworkPolicyPeer) -> Option<Peer> {
-    if let Some(block) = &peer.ip_block {
-        let except: Option<BTreeSet<_>> = block.except.iter().flatten().map(|text| text.parse().ok()).collect();
-        return Some(Peer::Block { block: block.cidr.parse().ok()?, except: except? });
-    }
-    let by_name = peer.namespace_selector.as_ref()?;
-    let Some(labels) = selector(by_name) else { return Some(Peer::Cluster) };
-    let namespace = Namespace::parse(labels.terms().get(NAMESPACE_NAME)?)?;
-    match &peer.pod_selector {
-        None => Some(Peer::Namespace(namespace)),
-        Some(pods) => Some(Peer::Pods { namespace, selector: selector(pods)? }),
-    }
-}
-
-fn span(port: &NetworkPolicyPort) -> Option<Ports> {
-    let protocol = match port.protocol.as_deref()? {
-        "TCP" => Protocol::Tcp,
-        "UDP" => Protocol::Udp,
-        "SCTP" => Protocol::Sctp,
-        _ => return None,
-    };
-    let number = |port: i32| u16::try_from(port).ok().and_then(std::num::NonZeroU16::new);
-    let IntOrString::Int(first) = port.port.as_ref()? else { return None };
-    let last = port.end_port.unwrap_or(*first);
-    PortSpan::new(protocol, number(*first)?, number(last)?).map(Ports::Span)
 }
 
 fn write_cause(cause: &Cause) -> String {

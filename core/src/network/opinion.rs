@@ -24,7 +24,7 @@ use super::{
     model::{self, Flow, Identity, Namespace, WorkloadKey},
     ports::PortSet,
     projection::Projection,
-    render::render,
+    render::{self, Object},
     segments::Segmented,
     snapshot::{Labels, PodFacts, Snapshot},
 };
@@ -77,10 +77,9 @@ pub fn disagreement(
 ) -> Option<Disagreement> {
     let segmented = Segmented::new(declared, snapshot);
     let consents = Consents::new(declared, &segmented);
-    let objects = compiled.policies.values().map(|policy| render(policy, "", None));
     let none = Labels::new();
     let people = representatives(snapshot, projection, &none);
-    let scene = scene(snapshot, &people, objects.collect());
+    let scene = scene(snapshot, &people, objects(compiled));
     let evaluator = Evaluator::new(&scene);
     let judge = Judge {
         snapshot,
@@ -97,6 +96,14 @@ pub fn disagreement(
         }
     }
     None
+}
+
+/// What was compiled, as the objects that the evaluator knows.
+fn objects(compiled: &Compiled) -> Vec<NetworkPolicy> {
+    let one = |policy| match render::object(policy, "", None) {
+        Object::NetworkPolicy(object) => *object,
+    };
+    compiled.policies.values().map(one).collect()
 }
 
 fn representatives<'a>(

@@ -11,7 +11,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::{
     applied::{AppliedPolicy, Bearer, Standing},
@@ -19,7 +18,7 @@ use super::{
     declared::{Declared, Mode, Segment},
     model::{Flow, Namespace, Openings, Peer, Policy, Role, Subject},
     projection::Projection,
-    render::{name, render},
+    render::{self, Kind, Object, name},
     segments::Segmented,
     snapshot::Snapshot,
 };
@@ -53,7 +52,7 @@ pub enum Write {
     /// Applies an object whole.
     Apply {
         /// The object.
-        object: Box<NetworkPolicy>,
+        object: Object,
         /// The version it must still have; `None` = it does not exist.
         expected: Option<String>,
         /// Whether somebody changed it, so that it is taken back.
@@ -61,6 +60,8 @@ pub enum Write {
     },
     /// Deletes an object.
     Delete {
+        /// Its kind.
+        kind: Kind,
         /// Its namespace.
         namespace: Namespace,
         /// Its name.
@@ -71,10 +72,18 @@ pub enum Write {
 }
 
 impl Write {
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Apply { object, .. } => object.kind(),
+            Self::Delete { kind, .. } => *kind,
+        }
+    }
+
     /// The namespace it is in.
     pub fn namespace(&self) -> &str {
         match self {
-            Self::Apply { object, .. } => object.metadata.namespace.as_deref().unwrap_or_default(),
+            Self::Apply { object, .. } => object.meta().namespace.as_deref().unwrap_or_default(),
             Self::Delete { namespace, .. } => namespace.as_str(),
         }
     }
@@ -82,7 +91,7 @@ impl Write {
     /// The name of the object.
     pub fn name(&self) -> &str {
         match self {
-            Self::Apply { object, .. } => object.metadata.name.as_deref().unwrap_or_default(),
+            Self::Apply { object, .. } => object.meta().name.as_deref().unwrap_or_default(),
             Self::Delete { name, .. } => name,
         }
     }
@@ -410,7 +419,12 @@ impl<'a> Place<'a> {
     }
 
     fn delete(&self, live: &AppliedPolicy) -> Write {
-        Write::Delete { namespace: self.namespace.clone(), name: name(&live.policy.role), uid: live.uid.clone() }
+        Write::Delete {
+            kind: live.kind,
+            namespace: self.namespace.clone(),
+            name: name(&live.policy.role),
+            uid: live.uid.clone(),
+        }
     }
 
     fn collides(&self, goals: &[(Role, Goal)], plan: &mut Plan) -> bool {
@@ -438,7 +452,7 @@ fn says(live: Option<&AppliedPolicy>, policy: &Policy, segment: &Segment, goal: 
 
 fn apply(live: Option<&AppliedPolicy>, policy: &Policy, segment: &Segment, goal: &Goal) -> Write {
     Write::Apply {
-        object: Box::new(render(policy, &segment.uid, goal.bearer.as_ref())),
+        object: render::object(policy, &segment.uid, goal.bearer.as_ref()),
         expected: live.map(|live| live.version.clone()),
         repairs: live.is_some_and(|live| !live.is_intact),
     }

@@ -1,32 +1,31 @@
-//! From a policy to the object of the Kubernetes API.
+//! From policies to objects of the cluster, whatever kind of objects they are written as.
 //!
-//! The one place that writes rules. Within a rule an absent or empty list means everything, so a list that is written
-//! has at least one entry, and it is left out only for the wildcard that a person spelled.
+//! A kind of objects is a [`Backend`]: one file below this one, and one line in `backends!`. It says how a policy is
+//! written as a spec of that kind, and how such a spec is read back; names, labels, the record of causes, the order of
+//! writes and their making are the same for all. What an object lets pass is judged by
+//! [`evaluate`](super::evaluate), which shares no code with this and must know the kind by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod network_policy;
 
-use k8s_openapi::{
-    api::networking::v1::{
-        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
-        NetworkPolicyPort, NetworkPolicySpec,
-    },
-    apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
 };
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube_core::{ApiResource, Resource};
+pub use network_policy::NetworkPolicies;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     applied::{self, Bearer, RECORD},
-    model::{Flow, Namespace, Openings, Peer, Policy, Ports, Role, Selector, Subject, WorkloadKey, WorkloadKind},
+    model::{Flow, Namespace, Openings, Peer, Policy, Ports, Role, Selector, WorkloadKey, WorkloadKind},
 };
 use crate::{
     api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL},
     value::digest,
 };
 
-/// The label of a namespace that only the API server sets.
-pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation that tells which of our objects it is, as names may be cut.
 pub const SUBJECT: &str = "countersign.dev/subject";
 /// Names longer than this are cut and end with a hash.
@@ -34,26 +33,119 @@ const LONGEST_NAME: usize = 200;
 /// How much of a cut name is left.
 const CUT_NAME: usize = 160;
 
-/// The object of a policy, owned by the segment with that UID and written for that bearer.
-pub fn render(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> NetworkPolicy {
-    let spec = spec(policy);
+/// What makes a kind of objects one that policies are written as.
+pub trait Backend {
+    /// The objects.
+    type Object: Resource<DynamicType = ()> + Serialize + Clone + PartialEq + fmt::Debug;
+    /// Their specs.
+    type Spec: Serialize + DeserializeOwned + PartialEq;
+    /// Which kind they are.
+    const KIND: Kind;
+
+    /// An object with this spec.
+    fn object(metadata: ObjectMeta, spec: Self::Spec) -> Self::Object;
+
+    /// The spec of an object; `None` if it has none.
+    fn spec(object: &Self::Object) -> Option<&Self::Spec>;
+
+    /// The spec that lets pass what a policy opens, one rule for each of [`grouped`], in that order.
+    fn write(policy: &Policy) -> Self::Spec;
+
+    /// A spec in the one form in which two that say the same are equal.
+    fn plain(spec: &Self::Spec) -> Self::Spec;
+
+    /// Spells out what the spec leaves away: where another manager added something, leaving it away takes nothing back.
+    fn spell_out(object: &mut Self::Object);
+
+    /// The directions that a spec isolates.
+    fn isolates(spec: &Self::Spec) -> BTreeSet<Flow>;
+
+    /// The labels that it selects its pods by; `None` if it selects them otherwise than we do.
+    fn selector(spec: &Self::Spec) -> Option<Selector>;
+
+    /// The rules of a direction; `None` if one of them is none of ours.
+    fn rules(spec: &Self::Spec, flow: Flow) -> Option<Vec<Rule>>;
+}
+
+macro_rules! backends {
+    ($($(#[doc = $doc:literal])+ $name:ident: $backend:ty;)+) => {
+        /// A kind of objects that policies are written as.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind { $($(#[doc = $doc])+ $name,)+ }
+
+        /// An object that a policy is written as; serializes as the API server takes it.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum Object { $($(#[doc = $doc])+ $name(Box<<$backend as Backend>::Object>),)+ }
+
+        impl Kind {
+            /// What the API server calls it.
+            pub fn resource(self) -> ApiResource {
+                match self { $(Self::$name => ApiResource::erase::<<$backend as Backend>::Object>(&()),)+ }
+            }
+        }
+
+        impl Object {
+            /// Its kind.
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$name(_) => <$backend as Backend>::KIND,)+ }
+            }
+
+            /// Its metadata.
+            pub fn meta(&self) -> &ObjectMeta {
+                match self { $(Self::$name(object) => object.meta(),)+ }
+            }
+
+            /// Its metadata.
+            pub fn meta_mut(&mut self) -> &mut ObjectMeta {
+                match self { $(Self::$name(object) => object.meta_mut(),)+ }
+            }
+
+            /// Spells out what its spec leaves away, so that what another manager added is taken back.
+            pub fn spell_out(&mut self) {
+                match self { $(Self::$name(object) => <$backend as Backend>::spell_out(object),)+ }
+            }
+        }
+    };
+}
+
+backends! {
+    /// A NetworkPolicy of the Kubernetes API.
+    NetworkPolicy: NetworkPolicies;
+}
+
+/// One rule: these peers, on these ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The peers.
+    pub peers: Vec<Peer>,
+    /// The ports.
+    pub ports: Vec<Ports>,
+}
+
+/// The object that a policy is written as, owned by the segment with that UID and written for that bearer.
+pub fn object(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> Object {
+    Object::NetworkPolicy(Box::new(render::<NetworkPolicies>(policy, segment_uid, bearer)))
+}
+
+/// The same, as an object of this backend.
+pub fn render<B: Backend>(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> B::Object {
+    let spec = B::write(policy);
     let labels = BTreeMap::from([
         (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         (OWNER_UID_LABEL.to_owned(), segment_uid.to_owned()),
     ]);
-    NetworkPolicy {
-        metadata: ObjectMeta {
-            name: Some(name(&policy.role)),
-            namespace: Some(policy.namespace.to_string()),
-            labels: Some(labels),
-            annotations: Some(BTreeMap::from([
-                (SUBJECT.to_owned(), subject(&policy.role)),
-                (RECORD.to_owned(), applied::record(policy, &spec, bearer)),
-            ])),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-    }
+    let metadata = ObjectMeta {
+        name: Some(name(&policy.role)),
+        namespace: Some(policy.namespace.to_string()),
+        labels: Some(labels),
+        annotations: Some(BTreeMap::from([
+            (SUBJECT.to_owned(), subject(&policy.role)),
+            (RECORD.to_owned(), applied::record::<B>(policy, &spec, bearer)),
+        ])),
+        ..ObjectMeta::default()
+    };
+    B::object(metadata, spec)
 }
 
 /// The name of the object of a role.
@@ -124,35 +216,6 @@ fn direction(flow: Flow) -> &'static str {
     }
 }
 
-fn spec(policy: &Policy) -> NetworkPolicySpec {
-    let ingress = policy.isolates.get(&Flow::Ingress).map(rules).unwrap_or_default();
-    let egress = policy.isolates.get(&Flow::Egress).map(rules).unwrap_or_default();
-    let ingress: Vec<_> =
-        ingress.into_iter().map(|(from, ports)| NetworkPolicyIngressRule { from: Some(from), ports }).collect();
-    let egress: Vec<_> =
-        egress.into_iter().map(|(to, ports)| NetworkPolicyEgressRule { to: Some(to), ports }).collect();
-    let types = policy.isolates.keys().map(|flow| match flow {
-        Flow::Ingress => "Ingress".to_owned(),
-        Flow::Egress => "Egress".to_owned(),
-    });
-    NetworkPolicySpec {
-        pod_selector: Some(match &policy.subject {
-            Subject::Pods(selector) => labels(selector),
-            Subject::WholeNamespace => LabelSelector::default(),
-        }),
-        // The server drops an empty list, so writing one would never settle.
-        ingress: (!ingress.is_empty()).then_some(ingress),
-        egress: (!egress.is_empty()).then_some(egress),
-        // Always written: what is left out is guessed from the rules, and a deny of egress has none.
-        policy_types: Some(types.collect()),
-    }
-}
-
-/// One rule for each set of ports; every list of peers has at least one.
-fn rules(openings: &Openings) -> Vec<(Vec<NetworkPolicyPeer>, Option<Vec<NetworkPolicyPort>>)> {
-    grouped(openings).iter().map(|(set, peers)| (peers.iter().map(|one| peer(one)).collect(), ports(set))).collect()
-}
-
 /// The rules that openings come to: each set of ports with its peers.
 pub(super) fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<&Peer>)> {
     let mut by_peer: BTreeMap<&Peer, BTreeSet<Ports>> = BTreeMap::new();
@@ -164,51 +227,4 @@ pub(super) fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<&Peer>)>
         by_ports.entry(ports).or_default().push(peer);
     }
     by_ports.into_iter().collect()
-}
-
-fn ports(set: &BTreeSet<Ports>) -> Option<Vec<NetworkPolicyPort>> {
-    if set.contains(&Ports::Every) {
-        return None;
-    }
-    let spans = set.iter().filter_map(|ports| match ports {
-        Ports::Every => None,
-        Ports::Span(span) => Some(span),
-    });
-    let port = |number: std::num::NonZeroU16| i32::from(number.get());
-    Some(
-        spans
-            .map(|span| NetworkPolicyPort {
-                protocol: Some(span.protocol.as_str().to_owned()),
-                port: Some(IntOrString::Int(port(span.first()))),
-                end_port: (span.first() != span.last()).then(|| port(span.last())),
-            })
-            .collect(),
-    )
-}
-
-fn peer(peer: &Peer) -> NetworkPolicyPeer {
-    let nothing = NetworkPolicyPeer::default();
-    match peer {
-        Peer::Pods { namespace, selector } => NetworkPolicyPeer {
-            namespace_selector: Some(by_name(namespace)),
-            pod_selector: Some(labels(selector)),
-            ..nothing
-        },
-        Peer::Namespace(namespace) => NetworkPolicyPeer { namespace_selector: Some(by_name(namespace)), ..nothing },
-        Peer::Cluster => NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..nothing },
-        Peer::Block { block, except } => {
-            let except: Vec<_> = except.iter().map(ToString::to_string).collect();
-            let except = (!except.is_empty()).then_some(except);
-            NetworkPolicyPeer { ip_block: Some(IPBlock { cidr: block.to_string(), except }), ..nothing }
-        }
-    }
-}
-
-fn by_name(namespace: &Namespace) -> LabelSelector {
-    let labels = BTreeMap::from([(NAMESPACE_NAME.to_owned(), namespace.to_string())]);
-    LabelSelector { match_labels: Some(labels), match_expressions: None }
-}
-
-fn labels(selector: &Selector) -> LabelSelector {
-    LabelSelector { match_labels: Some(selector.terms().clone()), match_expressions: None }
 }

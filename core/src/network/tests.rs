@@ -1,5 +1,6 @@
 //! From declarations to rendered objects, judged pod by pod.
 
+mod backends;
 pub(super) mod oracle;
 mod tables;
 pub(super) mod town;

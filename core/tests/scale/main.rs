@@ -23,6 +23,7 @@ use countersign_core::{
         decide::{Decision, Objects, Rejections, Touched, decide},
         model::{Namespace, Protocol, WorkloadKey, WorkloadKind},
         plan::Write,
+        render::Object,
         snapshot::{ContainerPort, Pod, PodFacts, Snapshot, Workload},
     },
 };
@@ -212,7 +213,7 @@ impl City {
         let place = Namespace::parse(&key.0).unwrap();
         self.version += 1;
         match write {
-            Write::Apply { mut object, .. } => {
+            Write::Apply { object: Object::NetworkPolicy(mut object), .. } => {
                 object.metadata.resource_version = Some(self.version.to_string());
                 object.metadata.uid = Some(format!("{}/{}", key.0, key.1));
                 self.stored.insert(key.clone(), *object);

@@ -126,7 +126,11 @@ fn older(version: &str, than: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use countersign_core::{api::Reason, fault::Class, network::plan::Write};
+    use countersign_core::{
+        api::Reason,
+        fault::Class,
+        network::{plan::Write, render::Kind},
+    };
 
     use super::*;
 
@@ -135,8 +139,12 @@ mod tests {
     fn a_write_that_failed_counts_as_a_write() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let namespace = Namespace::parse("shop").unwrap();
-        let write =
-            Write::Delete { namespace: namespace.clone(), name: "countersign-deny".to_owned(), uid: "u".to_owned() };
+        let write = Write::Delete {
+            kind: Kind::NetworkPolicy,
+            namespace: namespace.clone(),
+            name: "countersign-deny".to_owned(),
+            uid: "u".to_owned(),
+        };
         let mut memory = Memory::new(at(10));
         let failure = || Failure::new(Class::Unavailable, Reason::ApiServerUnavailable, "no answer");
         memory.failed(&write, failure(), at(20), |wait| wait);

@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::util::intstr::IntOrString};
 
-use super::{Representative, mentioned, representatives, scene};
+use super::{Representative, mentioned, objects, representatives, scene};
 use crate::network::{
     compiled::Compiled,
     declared::{Declared, Mode},
     evaluate::{End, Evaluator, Protocol, Question},
     model::{Flow, Namespace},
     projection::Projection,
-    render::render,
     segments::Segmented,
     snapshot::{Labels, Snapshot},
 };
@@ -59,7 +58,7 @@ pub fn surplus(
     }
     let none = Labels::new();
     let people = representatives(snapshot, projection, &none);
-    let ours: Vec<NetworkPolicy> = compiled.policies.values().map(|policy| render(policy, "", None)).collect();
+    let ours = objects(compiled);
     let search = Search { snapshot, people: &people, ours: &ours, ports: mentioned(declared) };
     let found = by_namespace.into_iter().filter_map(|(there, policies)| {
         let flows = segmented.of(&there)?.directions.iter();

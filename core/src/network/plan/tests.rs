@@ -20,7 +20,7 @@ use crate::network::{
     applied::{Bearer, Standing},
     declared::Source,
     plan::{Phase, Write},
-    render::render,
+    render::{NetworkPolicies, Object, render},
     tests::{
         cases,
         town::{Town, identity, namespace, tcp},
@@ -190,7 +190,7 @@ fn what_is_written_is_read_back() {
     let compiled = town.compile();
     assert!(compiled.policies.len() >= 4);
     for ((there, role), policy) in &compiled.policies {
-        let object = render(policy, "segment", Some(&bearer));
+        let object = render::<NetworkPolicies>(policy, "segment", Some(&bearer));
         let standing = Standing::read([&object]);
         let read = &standing.ours[&(there.clone(), role.clone())];
         assert_eq!(read.policy, *policy);
@@ -229,8 +229,10 @@ fn what_an_edge_loses_waits_for_its_other_end() {
     };
     let bearer = Bearer { uid: "uid-x".to_owned(), account: "x".to_owned() };
     let policies = town(80).compile().policies.into_values().collect::<Vec<_>>();
-    let closed: Vec<_> =
-        policies.iter().map(|policy| render(policy, &format!("uid-{}", policy.namespace), Some(&bearer))).collect();
+    let closed: Vec<_> = policies
+        .iter()
+        .map(|policy| render::<NetworkPolicies>(policy, &format!("uid-{}", policy.namespace), Some(&bearer)))
+        .collect();
     let read = |objects: &[NetworkPolicy]| Standing::read(objects);
     let new = town(81);
     let widening = play::one(&new, &read(&closed)).writes;
@@ -238,7 +240,9 @@ fn what_an_edge_loses_waits_for_its_other_end() {
     let after = |writes: &[Write]| {
         let mut objects = closed.clone();
         for write in writes {
-            let Write::Apply { object, .. } = write else { panic!("{write:?} widens nothing") };
+            let Write::Apply { object: Object::NetworkPolicy(object), .. } = write else {
+                panic!("{write:?} widens nothing")
+            };
             let stored = objects.iter_mut().find(|known| {
                 let (known, object) = (&known.metadata, &object.metadata);
                 (&known.namespace, &known.name) == (&object.namespace, &object.name)
@@ -273,7 +277,8 @@ fn an_object_of_somebody_else_stops_its_namespace() {
 #[test]
 fn what_belongs_to_no_segment_stays() {
     let closed = Town::default().with("a", &["x"]).segment("a", |_| {});
-    let objects: Vec<_> = closed.compile().policies.values().map(|policy| render(policy, "gone", None)).collect();
+    let objects: Vec<_> =
+        closed.compile().policies.values().map(|policy| render::<NetworkPolicies>(policy, "gone", None)).collect();
     let town = Town::default().with("a", &["x"]);
     let plan = play::one(&town, &Standing::read(&objects));
     assert!(plan.writes.is_empty() && plan.wake.is_none());

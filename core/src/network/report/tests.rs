@@ -10,7 +10,7 @@ use crate::{
         plan::{Inputs, plan},
         preflight::held,
         projection::{Applied, project},
-        render::render,
+        render::{NetworkPolicies, render},
         tests::town::{Town, identity, namespace, tcp},
     },
 };
@@ -68,7 +68,7 @@ impl Told {
                         account: projection.workloads[workload].identity.account.clone(),
                     }),
                 };
-                render(policy, &format!("uid-{}", policy.namespace), bearer.as_ref())
+                render::<NetworkPolicies>(policy, &format!("uid-{}", policy.namespace), bearer.as_ref())
             })
             .collect();
         Self::of(town, Standing::read(&objects))

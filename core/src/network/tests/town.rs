@@ -18,7 +18,7 @@ use crate::network::{
     },
     model::{Flow, Identity, Namespace, PortSpan, Protocol, WorkloadKey, WorkloadKind},
     projection::{Applied, project},
-    render::render,
+    render::{NetworkPolicies, render},
     snapshot::{ContainerPort, NamespaceFacts, Pod, PodFacts, Snapshot, Workload},
 };
 
@@ -134,7 +134,7 @@ impl Town {
     }
 
     pub fn rendered(&self) -> Vec<NetworkPolicy> {
-        self.compile().policies.values().map(|policy| render(policy, "uid", None)).collect()
+        self.compile().policies.values().map(|policy| render::<NetworkPolicies>(policy, "uid", None)).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::network::{
     plan::{Inputs, Phase, Plan, Write, plan},
     preflight::held,
     projection::project,
+    render::Object,
     snapshot::Dns,
     tests::town::{Town, identity, namespace, tcp, workload},
 };
@@ -311,7 +312,7 @@ impl World {
         let before = self.stored.get(&key).cloned();
         self.version += 1;
         match write {
-            Write::Apply { object, .. } => {
+            Write::Apply { object: Object::NetworkPolicy(object), .. } => {
                 let mut object = object.as_ref().clone();
                 object.metadata.resource_version = Some(self.version.to_string());
                 object.metadata.uid = Some(format!("uid-{}", key.1));

@@ -10,7 +10,7 @@ use crate::network::{
     declared::{Source, Target},
     model::{Identity, Role},
     plan::{Phase, Plan, Write},
-    render::{name, render},
+    render::{self, Kind, NetworkPolicies, Object, name},
     tests::town::{Town, namespace},
 };
 
@@ -48,7 +48,7 @@ fn is_deny(write: &Write) -> bool {
 }
 
 fn removal(there: &str, name: &str) -> Write {
-    Write::Delete { namespace: namespace(there), name: name.to_owned(), uid: String::new() }
+    Write::Delete { kind: Kind::NetworkPolicy, namespace: namespace(there), name: name.to_owned(), uid: String::new() }
 }
 
 /// Makes a wrong plan of the right one.
@@ -85,7 +85,7 @@ pub(super) fn spoil(fault: Fault, world: &World, plan: &mut Plan) {
         Fault::NeverNarrow => {
             let size = |object: &NetworkPolicy| serde_json::to_string(&object.spec).unwrap().len();
             plan.writes.retain(|write| match write {
-                Write::Apply { object, .. } => {
+                Write::Apply { object: Object::NetworkPolicy(object), .. } => {
                     let key = (write.namespace().to_owned(), write.name().to_owned());
                     world.stored.get(&key).is_none_or(|old| size(old) <= size(object))
                 }
@@ -147,7 +147,7 @@ fn deny_first(world: &World, plan: &mut Plan) {
         denies.filter(|deny| !world.stored.contains_key(&(deny.namespace.to_string(), "countersign-deny".to_owned())));
     let denies: Vec<Write> = missing
         .map(|deny| {
-            let object = Box::new(render(deny, &format!("uid-{}", deny.namespace), None));
+            let object = render::object(deny, &format!("uid-{}", deny.namespace), None);
             Write::Apply { object, expected: None, repairs: false }
         })
         .collect();
@@ -157,13 +157,13 @@ fn deny_first(world: &World, plan: &mut Plan) {
 fn narrow_at_once(world: &World, plan: &mut Plan) {
     let compiled = world.town.compile();
     for write in &mut plan.writes {
-        let Write::Apply { object, expected: Some(_), .. } = write else { continue };
+        let Write::Apply { object: Object::NetworkPolicy(object), expected: Some(_), .. } = write else { continue };
         let meta = &object.metadata;
         let last = compiled.policies.values().find(|policy| {
             Some(policy.namespace.as_str()) == meta.namespace.as_deref() && Some(name(&policy.role)) == meta.name
         });
         if let Some(last) = last {
-            object.spec = render(last, "", None).spec;
+            object.spec = render::render::<NetworkPolicies>(last, "", None).spec;
         }
     }
 }
