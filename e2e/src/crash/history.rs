@@ -219,3 +219,19 @@ impl History {
         self.calls.iter().filter(|call| call.at >= self.marks.begun)
     }
 }
+
+/// Whether the last version of an object has `Ready=True` for its generation.
+pub fn is_ready(versions: &[Version], kind: &str) -> bool {
+    let last = versions.iter().rfind(|version| version.kind == kind);
+    last.is_some_and(|version| {
+        version.change != Change::Deleted
+            && version.condition("Ready") == "True"
+            && version.object.pointer("/status/observedGeneration") == version.object.pointer("/metadata/generation")
+    })
+}
+
+/// Whether the last version of the only object of a kind says that something is still being done, or tried again.
+pub fn is_working(versions: &[Version], kind: &str) -> bool {
+    let last = versions.iter().rfind(|version| version.kind == kind);
+    last.is_some_and(|version| version.condition("Reconciling") == "True")
+}

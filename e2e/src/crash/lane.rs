@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     call::{Name, Side, Sort},
-    history::{History, Marks, Subject},
+    history::{History, Marks, Subject, is_ready},
+    maker::Maker,
     operator::{self, Operator, Settings},
     plan::{Act, Job, Place, Plan, Position, Workload},
     proxy::{Proxy, Upstream},
@@ -20,7 +21,7 @@ use super::{
     segment,
     tls::Identity,
     wire::{Fault, Wire},
-    workload::{self, Maker},
+    workload,
 };
 use crate::{bao::Bao, wait::until};
 
@@ -213,7 +214,7 @@ impl Lane {
         }
         if let Some(connection) = &subject.scope.connection {
             self.maker.connection(connection).await?;
-            if !self.until(DEADLINE * 2, subject, |v| workload::is_ready(v, "VaultConnection")).await? {
+            if !self.until(DEADLINE * 2, subject, |v| is_ready(v, "VaultConnection")).await? {
                 return Ok(false);
             }
         }
@@ -222,7 +223,7 @@ impl Lane {
             return Ok(true);
         }
         self.maker.domain(subject).await?;
-        if !self.until(DEADLINE * 2, subject, |v| workload::is_ready(v, "TrustDomain")).await? {
+        if !self.until(DEADLINE * 2, subject, |v| is_ready(v, "TrustDomain")).await? {
             return Ok(false);
         }
         self.maker.identity(subject).await?;

@@ -16,7 +16,7 @@ use super::{
     call::{Name, Owner},
     lane::{Common, Lane},
     oracle::{self, Reference, Summary, Violation},
-    plan::{self, Act, Choice, Place, Plan, Workload},
+    plan::{self, Act, Choice, Job, Place, Plan, Workload},
 };
 
 /// Undisturbed runs of each workload.
@@ -113,7 +113,8 @@ pub async fn run(common: &Common, lanes: &[String], only: Option<Choice>) -> Res
     Ok(report)
 }
 
-/// Every plan; all kills come before the other faults.
+/// Every plan; all kills come before the other faults, and in each half those of segments lie among the others: they
+/// have the operator compute most, and lanes that all did so at once would wait for the processor.
 fn all(references: &References) -> Vec<Plan> {
     let calls = |workload: Workload| references.get(&workload.calls_of()).map(|r| r.calls.clone()).unwrap_or_default();
     // What the connection does by itself is the same whoever uses it.
@@ -126,8 +127,23 @@ fn all(references: &References) -> Vec<Plan> {
     };
     let mut plans: Vec<Plan> = Workload::ALL.into_iter().flat_map(|w| Plan::all(w, &calls(w))).collect();
     plans.retain(|plan| !repeats(plan));
-    plans.sort_by_key(|plan| plan.act != Act::Kill);
-    plans
+    let (kills, others) = plans.into_iter().partition(|plan| plan.act == Act::Kill);
+    [spread(kills), spread(others)].concat()
+}
+
+/// The same plans, those of segments at even distances among the others.
+fn spread(plans: Vec<Plan>) -> Vec<Plan> {
+    let (heavy, light): (Vec<Plan>, Vec<Plan>) =
+        plans.into_iter().partition(|plan| plan.workload.job() == Job::Segment);
+    let total = heavy.len() + light.len();
+    let (mut heavy, mut light, mut spread) = (heavy.into_iter(), light.into_iter(), Vec::with_capacity(total));
+    let (count, mut taken) = (heavy.len(), 0);
+    for place in 0..total {
+        let is_due = (taken + 1) * total <= (place + 1) * count;
+        taken += usize::from(is_due);
+        spread.extend(if is_due { heavy.next() } else { light.next() });
+    }
+    spread
 }
 
 fn learn(outcomes: &[Outcome]) -> References {
@@ -219,4 +235,23 @@ async fn play(lane: &mut Lane, task: Task, references: &References, number: usiz
         println!("    {} {}", violation.invariant, violation.what);
     }
     Ok(Outcome { task, summary: Summary::of(&history), violations, recovery })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash::plan::Position;
+
+    #[test]
+    fn plans_of_segments_lie_among_the_others_and_none_is_lost() {
+        let plan =
+            |workload, number| Plan { workload, place: Place::Write(number), position: Position::Lost, act: Act::Kill };
+        let light: Vec<Plan> = (0..7).map(|number| plan(Workload::Issue, number)).collect();
+        let heavy: Vec<Plan> = (0..3).map(|number| plan(Workload::Close, number)).collect();
+        let spread = spread([light.clone(), heavy.clone()].concat());
+        let places: Vec<usize> = (0..10).filter(|place| spread[*place].workload == Workload::Close).collect();
+        assert_eq!(places, [3, 6, 9]);
+        let of = |workload| spread.iter().filter(move |plan| plan.workload == workload).copied().collect::<Vec<_>>();
+        assert_eq!((of(Workload::Issue), of(Workload::Close)), (light, heavy));
+    }
 }

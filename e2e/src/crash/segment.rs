@@ -10,9 +10,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
-    history::{Change, Subject, Version},
+    history::{Change, Subject, Version, is_ready, is_working},
+    maker::Maker,
     plan::Workload,
-    workload::{Maker, is_ready, is_working},
 };
 
 /// ServiceAccount, Deployment and label of the client.

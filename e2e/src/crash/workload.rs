@@ -1,40 +1,20 @@
 //! What the operator is made to do: the objects of each workload, the test's own steps, and the goal.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
-use kube::{
-    Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
-};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
     call::{Closed, OPERATOR_NAMESPACE, PLACE_PREFIX, Scope},
     certificate,
-    history::{Change, Subject, Version},
+    history::{Change, Subject, Version, is_ready, is_working},
+    maker::Maker,
     plan::{Job, Workload},
     segment,
 };
-use crate::bao::Bao;
 
 /// Value of the annotation that asks for a renewal.
 pub const REQUEST: &str = "now-please";
-
-/// What a plan's objects are made from.
-#[derive(Clone)]
-pub struct Maker {
-    /// Administrator's client.
-    pub client: Client,
-    /// Label of the objects.
-    pub lane: String,
-    /// `https://127.0.0.1:port` of the proxy in front of OpenBao.
-    pub vault: String,
-    /// Its authority, PEM.
-    pub authority: String,
-    /// OpenBao itself, with root rights.
-    pub bao: Arc<Bao>,
-}
 
 /// Names of the objects of a plan; `number` is unique in the run, and the operator's time runs `scale` times as fast.
 pub fn subject(workload: Workload, run: &str, number: usize, scale: u32) -> Subject {
@@ -64,48 +44,7 @@ pub fn subject(workload: Workload, run: &str, number: usize, scale: u32) -> Subj
     }
 }
 
-fn resource(kind: &str) -> (ApiResource, bool) {
-    let (group, version, plural, namespaced) = match kind {
-        "Namespace" => ("", "v1", "namespaces", false),
-        "ServiceAccount" => ("", "v1", "serviceaccounts", true),
-        "Service" => ("", "v1", "services", true),
-        "Secret" => ("", "v1", "secrets", true),
-        "ServiceIdentity" => ("countersign.dev", "v1alpha1", "serviceidentities", true),
-        "Pod" => ("", "v1", "pods", true),
-        "Deployment" => ("apps", "v1", "deployments", true),
-        "NetworkPolicy" => ("networking.k8s.io", "v1", "networkpolicies", true),
-        "AccessGrant" => ("countersign.dev", "v1alpha1", "accessgrants", true),
-        "AccessRequest" => ("countersign.dev", "v1alpha1", "accessrequests", true),
-        "Segment" => ("countersign.dev", "v1alpha1", "segments", false),
-        "SecretBinding" => ("countersign.dev", "v1alpha1", "secretbindings", true),
-        "TrustDomain" => ("countersign.dev", "v1alpha1", "trustdomains", false),
-        _ => ("countersign.dev", "v1alpha1", "vaultconnections", false),
-    };
-    (ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural), namespaced)
-}
-
 impl Maker {
-    pub(super) fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        match resource(kind) {
-            (resource, true) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            (resource, false) => Api::all_with(self.client.clone(), &resource),
-        }
-    }
-
-    pub(super) async fn create(&self, kind: &str, namespace: &str, name: &str, mut rest: Value) -> Result<()> {
-        let (resource, _) = resource(kind);
-        let mut object = DynamicObject::new(name, &resource);
-        if let Some(metadata) = rest.as_object_mut().and_then(|fields| fields.remove("metadata")) {
-            object.metadata = serde_json::from_value(metadata).context("no metadata")?;
-            object.metadata.name = Some(name.to_owned());
-        }
-        object.metadata.labels.get_or_insert_default().insert("lane".to_owned(), self.lane.clone());
-        object.data = rest;
-        let api = self.api(kind, namespace);
-        api.create(&PostParams::default(), &object).await.with_context(|| format!("cannot create {kind} {name}"))?;
-        Ok(())
-    }
-
     /// The namespace and what is in it before the operator has anything to do.
     ///
     /// # Errors
@@ -252,22 +191,6 @@ impl Maker {
             let _ = self.api(kind, OPERATOR_NAMESPACE).delete(&name, &DeleteParams::default()).await;
         }
     }
-}
-
-/// Whether the last version of an object has `Ready=True` for its generation.
-pub fn is_ready(versions: &[Version], kind: &str) -> bool {
-    let last = versions.iter().rfind(|version| version.kind == kind);
-    last.is_some_and(|version| {
-        version.change != Change::Deleted
-            && version.condition("Ready") == "True"
-            && version.object.pointer("/status/observedGeneration") == version.object.pointer("/metadata/generation")
-    })
-}
-
-/// Whether the last version of the only object of a kind says that something is still being done, or tried again.
-pub(super) fn is_working(versions: &[Version], kind: &str) -> bool {
-    let last = versions.iter().rfind(|version| version.kind == kind);
-    last.is_some_and(|version| version.condition("Reconciling") == "True")
 }
 
 /// What is stored, if anything: the serial of the certificate, the values, or the policies.
