@@ -20,7 +20,7 @@ use countersign_e2e::{
 /// By what the operator's waiting times are divided.
 const TIME_SCALE: u32 = 20;
 /// Plans at a time, unless told otherwise.
-const LANES: usize = 10;
+const LANES: usize = 12;
 
 fn text(name: &str) -> Option<String> {
     std::env::var_os(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())

@@ -323,7 +323,7 @@ impl Lane {
     ) -> Result<bool> {
         let deadline = Instant::now() + within;
         let recorder = Arc::clone(&self.common.recorder);
-        // Taken anew only when there is a newer version: ten lanes that look fifty times a second would need a processor.
+        // Taken anew only when there is a newer version: a dozen lanes that look fifty times a second would need a processor.
         let (mut last, mut versions) = (recorder.last(subject), recorder.of(subject)?);
         while Instant::now() < deadline {
             self.steps(subject).await?;

@@ -172,7 +172,7 @@ fn print_calls(references: &References) {
     }
 }
 
-/// Starts the lanes one after another: each lists two dozen kinds, and ten at once would keep each other from their Leases.
+/// Starts the lanes one after another: each lists two dozen kinds, and all at once would keep each other from their Leases.
 async fn start(common: &Common, names: &[String]) -> Result<Vec<Lane>> {
     let mut lanes = Vec::new();
     for name in names {
