@@ -58,7 +58,7 @@ const BETWEEN_WRITES: Duration = Duration::from_millis(50);
 /// Runs for as long as the process leads.
 pub async fn run(cx: Context) {
     let heartbeat = cx.handles.health.heartbeat("network");
-    let mut memory = Memory::new(cx.handles.clock.steady());
+    let mut memory = Memory::new(cx.handles.clock.steady(), cx.handles.settings.time_scale);
     let mut wait = Some(Duration::ZERO);
     loop {
         heartbeat.tick();
@@ -116,10 +116,10 @@ async fn pass(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat) -> Resul
     }
     keep(cx, &declarations, &decision).await?;
     let wrote = perform(cx, memory, heartbeat, &decision).await;
-    memory.keep_failures(&decision.plan.writes);
-    publish(cx, &declarations, &decision, &memory.failures(), heartbeat).await?;
+    memory.attempts.keep_failures(&decision.plan.writes);
+    publish(cx, &declarations, &decision, &memory.attempts.failures(), heartbeat).await?;
     let now = cx.handles.clock.steady();
-    let retries = decision.plan.writes.iter().filter_map(|write| memory.waits(write.namespace(), now));
+    let retries = decision.plan.writes.iter().filter_map(|write| memory.attempts.waits(write, now));
     let wake = retries.chain(decision.plan.wake).min();
     Ok(if wrote { Some(BEHIND) } else { until(wake, now).map(|wait| wait.max(BEHIND)) })
 }
@@ -132,7 +132,7 @@ async fn think(cx: &Context, memory: &Memory) -> Result<Decision, Failure> {
         node_blocks: settings.node_blocks,
         operator_namespace: Namespace::parse(&settings.operator_namespace),
     };
-    let (watched, view, touched) = (cx.network.clone(), cx.view.clone(), memory.touched.clone());
+    let (watched, view, touched) = (cx.network.clone(), cx.view.clone(), memory.attempts.touched().clone());
     let (now, scale) = (cx.handles.clock.steady(), settings.time_scale);
     let thinking = tokio::task::spawn_blocking(move || {
         let declarations = watched.declarations();
@@ -185,26 +185,7 @@ async fn perform(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat, decis
     for write in decision.plan.writes.iter().take(MOST_WRITES) {
         heartbeat.tick();
         let now = cx.handles.clock.steady();
-        if memory.waits(write.namespace(), now).is_some() {
-            continue;
-        }
-        if !settings.namespaces.contains(write.namespace()) {
-            let words =
-                format!("namespace {} is not among those that this operator serves (--namespaces)", write.namespace());
-            memory.failed(write, Failure::new(Class::Denied, Reason::PermissionMissing, words), now, |wait| {
-                settings.scaled(wait)
-            });
-            continue;
-        }
-        if memory.is_contended(write, now) {
-            let words = format!(
-                "networkpolicies/{} in namespace {} is changed by somebody else again and again; its managedFields tell \
-                 by whom",
-                write.name(),
-                write.namespace()
-            );
-            let failure = Failure::new(Class::Waiting, Reason::FieldConflict, words);
-            memory.failed(write, failure, now, |wait| settings.scaled(wait));
+        if !memory.attempts.may(write, settings.namespaces.contains(write.namespace()), now) {
             continue;
         }
         match cx.cluster.write_policy(write).await {
@@ -217,9 +198,7 @@ async fn perform(cx: &Context, memory: &mut Memory, heartbeat: &Heartbeat, decis
                 let (namespace, name) = (write.namespace(), write.name());
                 tracing::warn!(controller = "network", namespace, name, reason = ?failure.reason, "{}", failure.message);
                 cx.handles.metrics.count_failure(Controller::Network, &failure);
-                let now = cx.handles.clock.steady();
-                memory.doubts(write, now);
-                memory.failed(write, failure, now, |wait| settings.scaled(wait));
+                memory.attempts.failed(write, failure, cx.handles.clock.steady());
             }
         }
         tokio::time::sleep(settings.scaled(BETWEEN_WRITES)).await;

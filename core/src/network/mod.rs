@@ -12,11 +12,12 @@
 //!    [`render`] writes the objects.
 //! 5. [`evaluate`] reads objects by the words of the API, and shares nothing with the rest; [`opinion`] compares it with
 //!    what was declared before anything is written.
-//! 6. [`preflight`] says what stands against closing a namespace, [`plan`] what may be written now, [`report`] what the
+//! 6. [`preflight`] says what stands against closing a namespace, [`plan`] what may be written now, [`attempts`] what of it is tried, [`report`] what the
 //!    statuses say, [`answer`] whether one connection passes.
 
 pub mod answer;
 pub mod applied;
+pub mod attempts;
 pub mod blocks;
 pub mod compile;
 pub mod compiled;
