@@ -4,6 +4,9 @@
 //! It asks the [evaluator](super::evaluate), which shares nothing with the compiler, about representatives: each
 //! workload's template and live pods, a pod without labels in each namespace, and one in a namespace that nobody
 //! declared anything about. In a large cluster every declared edge is asked about, and a fixed sample of all other pairs.
+//!
+//! Pods are told by their labels: each has an address that no block of ours holds, as what is known to be a pod's is cut
+//! out of every block. Where no such address is left nothing is agreed upon.
 
 pub mod surplus;
 #[cfg(test)]
@@ -12,6 +15,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::IpAddr,
 };
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -21,7 +25,7 @@ use super::{
     consent::{Consents, Half, Named, Pair},
     declared::{Declared, PortRef},
     evaluate::{End, Evaluator, PodId, PodView, Protocol, Question, Scene},
-    model::{self, Flow, Identity, Namespace, WorkloadKey},
+    model::{self, Flow, Identity, Namespace, Peer, WorkloadKey},
     ports::PortSet,
     projection::Projection,
     render::{self, Object},
@@ -79,7 +83,7 @@ pub fn disagreement(
     let consents = Consents::new(declared, &segmented);
     let none = Labels::new();
     let people = representatives(snapshot, projection, &none);
-    let scene = scene(snapshot, &people, objects(compiled));
+    let scene = scene(snapshot, &people, outside(compiled), objects(compiled));
     let evaluator = Evaluator::new(&scene);
     let judge = Judge {
         snapshot,
@@ -140,10 +144,34 @@ fn representatives<'a>(
     people
 }
 
-fn scene(snapshot: &Snapshot, people: &[Representative<'_>], policies: Vec<NetworkPolicy>) -> Scene {
+/// An address that no block of what was compiled holds.
+fn outside(compiled: &Compiled) -> Option<IpAddr> {
+    let openings = compiled.policies.values().flat_map(|policy| policy.isolates.values()).flat_map(BTreeMap::keys);
+    let blocks: BTreeSet<_> = openings
+        .filter_map(|opening| match &opening.peer {
+            Peer::Block { block, except } => Some((block, except)),
+            Peer::Pods { .. } | Peer::Namespace(_) | Peer::Cluster => None,
+        })
+        .collect();
+    let is_held = |address: IpAddr| {
+        blocks
+            .iter()
+            .any(|(block, except)| block.contains(address) && !except.iter().any(|part| part.contains(address)))
+    };
+    // Link-local addresses are cut out of every block but those that name them.
+    (0..=u8::MAX).map(|last| IpAddr::from([169, 254, 255, last])).find(|address| !is_held(*address))
+}
+
+fn scene(
+    snapshot: &Snapshot,
+    people: &[Representative<'_>],
+    address: Option<IpAddr>,
+    policies: Vec<NetworkPolicy>,
+) -> Scene {
     let namespaces = snapshot.namespaces.iter().map(|(name, facts)| (name.to_string(), facts.labels.clone()));
     let pods = people.iter().map(|one| {
-        let view = PodView { labels: one.labels.clone(), ..PodView::default() };
+        let addresses = address.into_iter().collect();
+        let view = PodView { labels: one.labels.clone(), addresses, ..PodView::default() };
         (one.id.clone(), view)
     });
     Scene {

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     applied::{self, Bearer, RECORD},
-    model::{Flow, Namespace, Openings, Peer, Policy, Ports, Role, Selector, WorkloadKey, WorkloadKind},
+    model::{Cause, Flow, Namespace, Openings, Peer, Policy, Ports, Role, Selector, WorkloadKey, WorkloadKind},
 };
 use crate::{
     api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL},
@@ -217,13 +217,17 @@ fn direction(flow: Flow) -> &'static str {
 }
 
 /// The rules that openings come to: each set of ports with its peers.
+///
+/// Within a rule all ports of a peer are open for the same causes, and "every port" stands in a rule of its own: so what
+/// is read back is what was written, opening by opening, and a plan comes to rest.
 pub(super) fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<&Peer>)> {
-    let mut by_peer: BTreeMap<&Peer, BTreeSet<Ports>> = BTreeMap::new();
-    for opening in openings.keys() {
-        by_peer.entry(&opening.peer).or_default().insert(opening.ports);
+    let mut alike: BTreeMap<(&Peer, &BTreeSet<Cause>, bool), BTreeSet<Ports>> = BTreeMap::new();
+    for (opening, causes) in openings {
+        let is_every = opening.ports == Ports::Every;
+        alike.entry((&opening.peer, causes, is_every)).or_default().insert(opening.ports);
     }
     let mut by_ports: BTreeMap<BTreeSet<Ports>, Vec<&Peer>> = BTreeMap::new();
-    for (peer, ports) in by_peer {
+    for ((peer, ..), ports) in alike {
         by_ports.entry(ports).or_default().push(peer);
     }
     by_ports.into_iter().collect()

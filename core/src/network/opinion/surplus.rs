@@ -85,7 +85,7 @@ impl Search<'_> {
     ) -> Option<Surplus> {
         let with = |more: &[&NetworkPolicy]| {
             let all = self.ours.iter().chain(more.iter().copied()).cloned().collect();
-            scene(self.snapshot, self.people, all)
+            scene(self.snapshot, self.people, None, all)
         };
         let (alone, together) = (with(&[]), with(policies));
         let (alone, together) = (Evaluator::new(&alone), Evaluator::new(&together));

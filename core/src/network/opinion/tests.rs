@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::network::{
+    declared::{Addresses, Target},
     model::{Opening, Openings, Peer, Policy, Ports, Role},
     projection::{Applied, project},
     tests::{
         cases,
-        oracle::any_town,
+        oracle::any_town_with_externals,
         town::{Town, identity, tcp},
     },
 };
@@ -27,7 +28,7 @@ proptest! {
 
     /// I-33: what the rendered objects let pass is what was declared.
     #[test]
-    fn both_readings_agree(town in any_town()) {
+    fn both_readings_agree(town in any_town_with_externals()) {
         prop_assert_eq!(found(&town, |_| {}), None);
     }
 }
@@ -49,6 +50,22 @@ fn policy<'a>(compiled: &'a mut Compiled, there: &str, flow: Option<Flow>) -> &'
         Role::Workload { flow: of, .. } => Some(*of) == flow,
     };
     compiled.policies.iter_mut().find(|((here, role), _)| here.as_str() == there && is_it(role)).unwrap().1
+}
+
+/// Addresses outside on a port that a server listens on too: nobody knows the addresses of pods, and none is one of those.
+#[test]
+fn a_port_outside_is_no_doubt_about_pods_that_have_it_too() {
+    let office = [Addresses::Block("203.0.113.0/24".parse().unwrap())];
+    let town = town().external("a", "office", &office, &[tcp(80)]);
+    let town = town.request_of("a/y", Target::External("office".to_owned()));
+    assert_eq!(found(&town, |_| {}), None);
+    let everywhere = |compiled: &mut Compiled| {
+        let block = Peer::Block { block: "128.0.0.0/1".parse().unwrap(), except: BTreeSet::new() };
+        let openings = policy(compiled, "a", Some(Flow::Egress)).isolates.values_mut();
+        openings
+            .for_each(|all| drop(all.insert(Opening { peer: block.clone(), ports: Ports::Every }, BTreeSet::new())));
+    };
+    assert!(found(&town, everywhere).is_some(), "a block that may hold pods is not agreed upon");
 }
 
 type Spoil<'a> = Box<dyn Fn(&mut Compiled) + 'a>;

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::network::{
     applied::{Bearer, Standing},
-    declared::Source,
+    declared::{Addresses, Consent, PortRef, Source},
     plan::{Phase, Write},
     render::{NetworkPolicies, Object, render},
     tests::{
@@ -37,6 +37,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         1 => there().prop_map(Edit::Delete),
         4 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Declare { client, server, port }),
         1 => (who(), who(), 80..82u16).prop_map(|(client, server, port)| Edit::Ask { client, server, port }),
+        1 => (who(), 80..82u16).prop_map(|(client, port)| Edit::Outside { client, port }),
         2 => (0..60usize).prop_map(Edit::TakeBack),
         1 => who().prop_map(Edit::Relabel),
         1 => who().prop_map(Edit::Twin),
@@ -262,6 +263,36 @@ fn what_an_edge_loses_waits_for_its_other_end() {
     assert!(early.writes.is_empty(), "{:?}", early.writes);
     assert_eq!(early.wake, Some(play::at(113)));
     assert_eq!(play::planned(&new, &read(&both), &touched, play::at(113)).writes.len(), 2);
+}
+
+/// Two names for the same addresses, with a port each, and one grant of every port beside one of a single port.
+#[test]
+fn what_is_open_for_different_causes_comes_to_rest() {
+    let office = [Addresses::Block("203.0.113.0/24".parse().unwrap())];
+    let source = |names: &[&str]| names.iter().map(|name| Source::External((*name).to_owned())).collect::<Vec<_>>();
+    let town = Town::default()
+        .with("a", &["x"])
+        .with("b", &["x"])
+        .segment("a", |segment| segment.consent = Consent::ServerOnly)
+        .external("a", "one", &office, &[tcp(443)])
+        .external("a", "two", &office, &[tcp(8443)])
+        .grant("a/x", &source(&["one"]), &[tcp(443)])
+        .grant("a/x", &source(&["two"]), &[tcp(8443)])
+        .grant("a/x", &[Source::Namespace(namespace("b"))], &[PortRef::All, tcp(80)]);
+    let mut objects: BTreeMap<String, NetworkPolicy> = BTreeMap::new();
+    for pass in 0..10 {
+        let stored: Vec<_> = objects.values().cloned().collect();
+        let plan = play::planned(&town, &Standing::read(&stored), &BTreeMap::new(), play::at(1_000 * (pass + 1)));
+        if plan.writes.is_empty() && plan.wake.is_none() {
+            assert_eq!(objects.len(), 2, "a way in and a deny");
+            return;
+        }
+        for write in &plan.writes {
+            let Write::Apply { object: Object::NetworkPolicy(object), .. } = write else { panic!("{write:?}") };
+            objects.insert(write.name().to_owned(), (**object).clone());
+        }
+    }
+    panic!("it is written again and again");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{oracle::any_town, town::namespace};
+use super::{oracle::any_town_with_externals, town::namespace};
 use crate::network::{
     applied::{Bearer, read},
     model::{Flow, Openings, Peer, Policy, PortSpan, Ports, Protocol, Role, Selector, Subject},
@@ -152,7 +152,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: super::cases(500), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_backend_keeps_what_it_is_given(town in any_town()) {
+    fn every_backend_keeps_what_it_is_given(town in any_town_with_externals()) {
         for policy in town.compile().policies.values() {
             is_kept::<AsLines>(policy, |object| {
                 let lines = object.spec.into.as_mut().or(object.spec.out_of.as_mut()).unwrap();

@@ -12,7 +12,7 @@ use super::{
     town::{Town, identity, named, namespace, tcp},
 };
 use crate::network::{
-    declared::{Consent, GrantTo, Mode, PortRef, Source, Target},
+    declared::{Addresses, Consent, GrantTo, Mode, PortRef, Source, Target},
     model::{Flow, Identity, Namespace},
     snapshot::{Labels, Pod},
 };
@@ -224,6 +224,24 @@ pub fn any_town() -> impl Strategy<Value = Town> {
             let town = grants.into_iter().fold(town, |town, (to, from, ports)| town.grant(&to, &from, &ports));
             requests.into_iter().fold(town, |town, (from, to, ports)| town.request(&from, &to, &ports))
         })
+}
+
+/// A town in which two names stand for the same addresses, each with ports of its own.
+pub fn any_town_with_externals() -> impl Strategy<Value = Town> {
+    let ports = prop_oneof![Just(tcp(80)), Just(tcp(443)), Just(PortRef::All)];
+    let external = (0..3usize, 0..2usize, prop::collection::vec(ports, 1..3));
+    (any_town(), prop::collection::vec(external, 0..4)).prop_map(|(town, externals)| {
+        externals.into_iter().fold(town, |town, (there, account, ports)| {
+            let (there, name) = (NAMESPACES[there], format!("n{}", town.declared.externals.len()));
+            let client = format!("{there}/{}", ACCOUNTS[account]);
+            let office = [Addresses::Block("203.0.113.0/24".parse().unwrap())];
+            town.external(there, &name, &office, &ports).request_of(&client, Target::External(name.clone())).grant(
+                &client,
+                &[Source::External(name)],
+                &ports,
+            )
+        })
+    })
 }
 
 proptest! {

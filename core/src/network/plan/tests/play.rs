@@ -12,7 +12,7 @@ use super::spoil::{Fault, all_granted, spoil, spoiled};
 use crate::network::{
     applied::Standing,
     compile::compile,
-    declared::{GrantTo, Mode, Source, Target},
+    declared::{Addresses, GrantTo, Mode, Source, Target},
     evaluate::{End, Evaluator, PodId, PodView, Protocol, Question, Scene},
     model::{self, Flow, Namespace},
     plan::{Inputs, Phase, Plan, Write, plan},
@@ -50,6 +50,11 @@ pub enum Edit {
     Ask {
         client: (usize, usize),
         server: (usize, usize),
+        port: u16,
+    },
+    /// Somebody names the same addresses outside the cluster once more, and requests another port there.
+    Outside {
+        client: (usize, usize),
         port: u16,
     },
     TakeBack(usize),
@@ -211,6 +216,13 @@ impl World {
                 let name = |(there, account): &(usize, usize)| format!("{}/{}", NAMESPACES[*there], ACCOUNTS[*account]);
                 let town = std::mem::take(&mut self.town);
                 self.town = town.request(&name(client), &name(server), &[tcp(*port)]);
+            }
+            Edit::Outside { client: (there, account), port } => {
+                let (there, account) = (NAMESPACES[*there], ACCOUNTS[*account]);
+                let name = format!("n{}", self.town.declared.externals.len());
+                let office = [Addresses::Block("203.0.113.0/24".parse().unwrap())];
+                let town = std::mem::take(&mut self.town).external(there, &name, &office, &[tcp(*port)]);
+                self.town = town.request_of(&format!("{there}/{account}"), Target::External(name));
             }
             Edit::TakeBack(index) => {
                 let grants = &mut self.town.declared.grants;
@@ -403,7 +415,9 @@ impl World {
         }
         for ((there, name), pod) in &self.town.snapshot.pods {
             let id = PodId { namespace: there.to_string(), name: name.clone() };
-            scene.pods.insert(id, PodView { labels: pod.facts.labels.clone(), ..PodView::default() });
+            // No block that is declared holds it.
+            let addresses = vec!["198.51.100.1".parse().unwrap()];
+            scene.pods.insert(id, PodView { labels: pod.facts.labels.clone(), addresses, ..PodView::default() });
         }
         let evaluator = Evaluator::new(&scene);
         let mut passing = Passing::new();
