@@ -14,6 +14,7 @@
 
 mod kills;
 mod moves;
+mod places;
 
 use std::time::{Duration, Instant};
 
@@ -57,10 +58,11 @@ async fn play(cluster: &Cluster) -> Result<()> {
     ensure!(knock(cluster, "shop", "default", DOOR).await? == Knock::Answered, "an open door gives no answer");
 
     told("the doors are open, and answer");
-    outside(cluster).await?;
+    places::outside(cluster).await?;
     told("places outside are told from those inside");
     observe(cluster).await?;
     told("observed");
+    places::requested(cluster).await?;
     enforce(cluster).await?;
     for namespace in [stranger.as_str(), "shop"] {
         let heard = knock(cluster, namespace, "default", DOOR).await?;
@@ -69,6 +71,9 @@ async fn play(cluster: &Cluster) -> Result<()> {
     ensure!(quiet(cluster).await? == failed, "a declared call failed while namespaces were closed");
 
     told("closed, and silent to strangers");
+    places::opened(cluster).await?;
+    ensure!(quiet(cluster).await? == failed, "a declared call failed while a place outside was opened");
+    told("two names of one place outside were opened, and nothing was written again");
     reach_the_api_server(cluster).await?;
     told("the API server is reached by who asked for it");
     tamper(cluster, &stranger).await?;
@@ -107,27 +112,6 @@ async fn quiet(cluster: &Cluster) -> Result<u64> {
         Ok(if is_calm { Ok(log.total("failedTotal")?) } else { Err(last.to_string()) })
     })
     .await
-}
-
-/// A place outside the cluster is accepted only if it is outside.
-async fn outside(cluster: &Cluster) -> Result<()> {
-    let place = |name: &str, cidr: &str| {
-        json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "ExternalService",
-            "metadata": {"namespace": "default", "name": name},
-            "spec": {"cidrs": [cidr], "ports": [{"port": 443}]},
-        })
-    };
-    let service = cluster.api.get("/api/v1/namespaces/default/services/kubernetes").await?;
-    let inside = format!("{}/32", text(&service, "/spec/clusterIP"));
-    let (office, backdoor) = (place("office", "203.0.113.0/24"), place("backdoor", &inside));
-    cluster.api.apply(&office).await?;
-    cluster.api.apply(&backdoor).await?;
-    reports(&cluster.api, &path_of(&office)?, &ready().because("Valid"), SLOW).await?;
-    let refused = Expected::status("OverlapsCluster", "True").because("OverlapsCluster");
-    reports(&cluster.api, &path_of(&backdoor)?, &refused, SLOW).await?;
-    cluster.api.delete(&path_of(&office)?).await?;
-    cluster.api.delete(&path_of(&backdoor)?).await
 }
 
 /// In Observe nothing is written, and what would break is told until both sides have declared it.
