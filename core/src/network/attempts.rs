@@ -63,8 +63,9 @@ impl Attempts {
         }
         if self.is_contended(write, now) {
             let words = format!(
-                "networkpolicies/{name} in namespace {namespace} is changed by somebody else again and again; its \
-                 managedFields tell by whom"
+                "{}/{name} in namespace {namespace} is changed by somebody else again and again; its \
+                 managedFields tell by whom",
+                write.kind().resource().plural
             );
             self.held(write, Failure::new(Class::Waiting, Reason::FieldConflict, words), now);
             return false;
