@@ -14,10 +14,11 @@ use countersign_core::{
         hashes::RENDERING,
         intent::{self, Intent},
         origin::ORIGIN,
+        reads::Answer,
         report,
         world::{
-            Answer, Connection, ConnectionView, Effect, Memory, Outcome, Progress, Read, Reply, Settled, Stored,
-            TargetView, World,
+            Connection, ConnectionView, Effect, Memory, Outcome, Progress, Read, Reply, Settled, Stored, TargetView,
+            World,
         },
     },
     fault::{Class, Failure},

@@ -12,7 +12,7 @@ use std::{
 
 use countersign_core::{
     api::Reason,
-    binding::world::{Answer, What},
+    binding::reads::{Answer, What},
     connection::lanes::{Asker, Lane},
     fault::{Class, Failure},
 };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use countersign_core::{
     api::Reason,
-    binding::world,
+    binding::reads,
     fault::{Class, Failure},
     value::{
         kv::{Engine, Metadata, MountKind, RemoteValue, Values, Version},
@@ -28,26 +28,26 @@ impl Session {
     ///
     /// # Errors
     /// As the server answers. A refusal of metadata is an answer of its own: the values may be readable all the same.
-    pub async fn read(&self, what: &world::What) -> Result<world::Answer, Failure> {
+    pub async fn read(&self, what: &reads::What) -> Result<reads::Answer, Failure> {
         match what {
-            world::What::Mount(path) => self.mount(path).await.map(world::Answer::Mount),
-            world::What::Metadata { mount, path } => {
+            reads::What::Mount(path) => self.mount(path).await.map(reads::Answer::Mount),
+            reads::What::Metadata { mount, path } => {
                 let request = read_metadata(mount, path);
                 match self.send(&request).await {
-                    Ok(answer) => metadata(&request, &answer).map(world::Answer::Metadata),
-                    Err(failed) if failed.is_forbidden() => Ok(world::Answer::MetadataDenied),
+                    Ok(answer) => metadata(&request, &answer).map(reads::Answer::Metadata),
+                    Err(failed) if failed.is_forbidden() => Ok(reads::Answer::MetadataDenied),
                     Err(failed) => Err(failed.failure),
                 }
             }
-            world::What::Values { mount, path, version } => {
+            reads::What::Values { mount, path, version } => {
                 let request = read_values(mount, path, *version);
-                versioned(&request, &self.send(&request).await?).map(world::Answer::Values)
+                versioned(&request, &self.send(&request).await?).map(reads::Answer::Values)
             }
-            world::What::Unversioned { mount, path } => {
+            reads::What::Unversioned { mount, path } => {
                 let request = Request::get(Call::Values, ApiPath::mount(mount).below(path));
                 let answer = self.send(&request).await?;
                 let fields = fields(&request, answer.data(&request)?)?;
-                Ok(world::Answer::Values(Values { version: None, fields }))
+                Ok(reads::Answer::Values(Values { version: None, fields }))
             }
         }
     }

@@ -3,7 +3,7 @@
 use countersign::vault::Session;
 use countersign_core::{
     api::Reason,
-    binding::world::{Answer, What},
+    binding::reads::{Answer, What},
     fault::Class,
     value::{
         kv::{Engine, Metadata, MountKind, RemoteValue, Values},

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 
 use crate::{
     api::{DataEntry, Decoding, DeletionPolicy, KeyCase, NonString, REQUESTED_AT, Refresh, RefreshMode, SecretBinding},
-    binding::source::Source,
+    binding::{rejection::Rejection, source::Source},
     value::{lifetime, names::is_label},
 };
 
@@ -100,15 +100,6 @@ pub enum Entry {
         /// What becomes of a value that is no text.
         non_string: NonString,
     },
-}
-
-/// A field that does not parse.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// Path of the field, for example `spec.sources`.
-    pub field: &'static str,
-    /// What it must be.
-    pub rule: &'static str,
 }
 
 /// Parses an object into an [`Intent`].

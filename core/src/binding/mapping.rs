@@ -11,7 +11,7 @@ use crate::{
     api::{Decoding, KeyCase, NonString, Reason},
     binding::{
         intent::{Entry, Intent},
-        source::Known,
+        reads::Known,
     },
     fault::{Class, Failure},
     value::{

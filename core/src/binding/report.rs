@@ -14,8 +14,9 @@ use crate::{
     binding::{
         gates,
         hashes::rendering,
-        intent::{Intent, Rejection},
+        intent::Intent,
         origin,
+        rejection::Rejection,
         triggers::is_as_written,
         world::{Outcome, Settled, SourceFinding, TargetView, World},
     },

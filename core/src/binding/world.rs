@@ -7,16 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
     api::{ConditionType, SecretBindingStatus, SourcePhase, VaultConnection, Verdict},
-    binding::{intent::Intent, source::Known},
+    binding::{
+        intent::Intent,
+        reads::{Answer, Known, What},
+    },
     fault::{Class, Failure},
     grants::{self, Grant, Permit},
-    value::{
-        keyed::InstallKey,
-        kv::{Metadata, MountKind, Values},
-        secret_data::SecretBytes,
-        target::SecretWrite,
-        vault_path::VaultPath,
-    },
+    value::{keyed::InstallKey, secret_data::SecretBytes, target::SecretWrite},
 };
 
 /// Everything a decision depends on, besides the intent and the time.
@@ -173,49 +170,6 @@ pub struct Read {
     pub reader: Permit,
     /// What.
     pub what: What,
-}
-
-/// What is read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum What {
-    /// What the mount above this path is.
-    Mount(VaultPath),
-    /// The metadata of a secret.
-    Metadata {
-        /// The mount.
-        mount: VaultPath,
-        /// The path below it.
-        path: VaultPath,
-    },
-    /// The values of a secret.
-    Values {
-        /// The mount.
-        mount: VaultPath,
-        /// The path below it.
-        path: VaultPath,
-        /// Which version; `None` = the newest.
-        version: Option<i64>,
-    },
-    /// The values of a secret of an engine without versions.
-    Unversioned {
-        /// The mount.
-        mount: VaultPath,
-        /// The path below it.
-        path: VaultPath,
-    },
-}
-
-/// What was read.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// What the mount is.
-    Mount(MountKind),
-    /// The metadata.
-    Metadata(Metadata),
-    /// The values.
-    Values(Values),
-    /// The server knows us and refuses to show the metadata.
-    MetadataDenied,
 }
 
 /// What an effect came back with.

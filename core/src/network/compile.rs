@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    applied,
     blocks::{self, NoBlock},
     compiled::{Causes, Compiled, Edge, EdgeState, Trouble},
     consent::{Consents, Half, Named, Pair},
@@ -15,6 +14,7 @@ use super::{
     model::{Cause, Flow, Identity, Namespace, Opening, Openings, Peer, Policy, Role, Selector, Subject, WorkloadKey},
     ports::PortSet,
     projection::{Projected, Projection},
+    render,
     segments::Segmented,
     snapshot::Snapshot,
 };
@@ -365,7 +365,7 @@ impl<'a> Compiler<'a> {
                 isolates: BTreeMap::from([(flow, openings)]),
             };
             let peers = peers(&policy);
-            if peers > MOST_PEERS || !applied::fits(&policy) {
+            if peers > MOST_PEERS || !render::fits(&policy) {
                 self.out.troubles.push(Trouble::TooManyPeers { workload: workload.clone(), flow, peers });
                 self.refuse(projection, &workload, flow);
             } else {

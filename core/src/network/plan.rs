@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    applied::{AppliedPolicy, Bearer, Standing},
+    applied::{AppliedPolicy, Standing},
     compiled::{Causes, Compiled},
     declared::{Declared, Mode, Segment},
     model::{Flow, Namespace, Openings, Peer, Policy, Role, Subject},
     projection::Projection,
-    render::{self, Kind, Object, name},
+    render::{self, Bearer, Kind, Object, name},
     segments::Segmented,
     snapshot::Snapshot,
 };

@@ -5,22 +5,20 @@
 //! writes and their making are the same for all. What an object lets pass is judged by
 //! [`evaluate`](super::evaluate), which shares no code with this and must know the kind by itself.
 
+mod backend;
 mod network_policy;
+mod record;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeMap;
 
+pub use backend::{Backend, Rule, grouped};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::{ApiResource, Resource};
 pub use network_policy::NetworkPolicies;
-use serde::{Serialize, de::DeserializeOwned};
+pub use record::{Bearer, RECORD, Record};
+use serde::Serialize;
 
-use super::{
-    applied::{self, Bearer, RECORD},
-    model::{Cause, Flow, Namespace, Openings, Peer, Policy, Ports, Role, Selector, WorkloadKey, WorkloadKind},
-};
+use super::model::{Flow, Namespace, Policy, Role, WorkloadKey, WorkloadKind};
 use crate::{
     api::{MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL},
     value::digest,
@@ -33,39 +31,11 @@ const LONGEST_NAME: usize = 200;
 /// How much of a cut name is left.
 const CUT_NAME: usize = 160;
 
-/// What makes a kind of objects one that policies are written as.
-pub trait Backend {
-    /// The objects.
-    type Object: Resource<DynamicType = ()> + Serialize + Clone + PartialEq + fmt::Debug;
-    /// Their specs.
-    type Spec: Serialize + DeserializeOwned + PartialEq;
-    /// Which kind they are.
-    const KIND: Kind;
+/// More than an opening takes in a record: two names of 63 characters and eight labels, or a block with exceptions.
+const LARGEST_OPENING: usize = 4 * 1_024;
 
-    /// An object with this spec.
-    fn object(metadata: ObjectMeta, spec: Self::Spec) -> Self::Object;
-
-    /// The spec of an object; `None` if it has none.
-    fn spec(object: &Self::Object) -> Option<&Self::Spec>;
-
-    /// The spec that lets pass what a policy opens, one rule for each of [`grouped`], in that order.
-    fn write(policy: &Policy) -> Self::Spec;
-
-    /// A spec in the one form in which two that say the same are equal.
-    fn plain(spec: &Self::Spec) -> Self::Spec;
-
-    /// Spells out what the spec leaves away: where another manager added something, leaving it away takes nothing back.
-    fn spell_out(object: &mut Self::Object);
-
-    /// The directions that a spec isolates.
-    fn isolates(spec: &Self::Spec) -> BTreeSet<Flow>;
-
-    /// The labels that it selects its pods by; `None` if it selects them otherwise than we do.
-    fn selector(spec: &Self::Spec) -> Option<Selector>;
-
-    /// The rules of a direction; `None` if one of them is none of ours.
-    fn rules(spec: &Self::Spec, flow: Flow) -> Option<Vec<Rule>>;
-}
+/// The most bytes of a record: the API server takes 256 KiB of annotations, and others may write some too.
+const MOST_RECORD: usize = 240 * 1_024;
 
 macro_rules! backends {
     ($($(#[doc = $doc:literal])+ $name:ident: $backend:ty;)+) => {
@@ -88,7 +58,7 @@ macro_rules! backends {
         impl Object {
             /// Its kind.
             pub fn kind(&self) -> Kind {
-                match self { $(Self::$name(_) => <$backend as Backend>::KIND,)+ }
+                match self { $(Self::$name(_) => Kind::$name,)+ }
             }
 
             /// Its metadata.
@@ -114,15 +84,6 @@ backends! {
     NetworkPolicy: NetworkPolicies;
 }
 
-/// One rule: these peers, on these ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// The peers.
-    pub peers: Vec<Peer>,
-    /// The ports.
-    pub ports: Vec<Ports>,
-}
-
 /// The object that a policy is written as, owned by the segment with that UID and written for that bearer.
 pub fn object(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> Object {
     Object::NetworkPolicy(Box::new(render::<NetworkPolicies>(policy, segment_uid, bearer)))
@@ -141,7 +102,7 @@ pub fn render<B: Backend>(policy: &Policy, segment_uid: &str, bearer: Option<&Be
         labels: Some(labels),
         annotations: Some(BTreeMap::from([
             (SUBJECT.to_owned(), subject(&policy.role)),
-            (RECORD.to_owned(), applied::record::<B>(policy, &spec, bearer)),
+            (RECORD.to_owned(), record::record::<B>(policy, &spec, bearer)),
         ])),
         ..ObjectMeta::default()
     };
@@ -216,19 +177,15 @@ fn direction(flow: Flow) -> &'static str {
     }
 }
 
-/// The rules that openings come to: each set of ports with its peers.
-///
-/// Within a rule all ports of a peer are open for the same causes, and "every port" stands in a rule of its own: so what
-/// is read back is what was written, opening by opening, and a plan comes to rest.
-pub(super) fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<&Peer>)> {
-    let mut alike: BTreeMap<(&Peer, &BTreeSet<Cause>, bool), BTreeSet<Ports>> = BTreeMap::new();
-    for (opening, causes) in openings {
-        let is_every = opening.ports == Ports::Every;
-        alike.entry((&opening.peer, causes, is_every)).or_default().insert(opening.ports);
+/// Whether the record of a policy, which is the larger half of its object, can be stored.
+pub fn fits(policy: &Policy) -> bool {
+    // A policy of ordinary size is not written out just to be measured; a peer takes far less than this.
+    let openings: usize = policy.isolates.values().map(BTreeMap::len).sum();
+    if openings * LARGEST_OPENING <= MOST_RECORD {
+        return true;
     }
-    let mut by_ports: BTreeMap<BTreeSet<Ports>, Vec<&Peer>> = BTreeMap::new();
-    for ((peer, ..), ports) in alike {
-        by_ports.entry(ports).or_default().push(peer);
-    }
-    by_ports.into_iter().collect()
+    let bearer = Bearer { uid: "0".repeat(36), account: "0".repeat(253) };
+    let object = object(policy, "", Some(&bearer));
+    let record = object.meta().annotations.as_ref().and_then(|all| all.get(RECORD));
+    record.is_none_or(|record| record.len() <= MOST_RECORD)
 }

@@ -17,12 +17,10 @@ use countersign_core::{
     binding::{
         Binding, decide, gates, hashes,
         intent::Intent,
+        reads::{Answer, What},
         report,
         triggers::{self, Trigger},
-        world::{
-            Answer, Connection, ConnectionView, Effect, Memory, Progress, Reply, Settled, Stored, TargetView, What,
-            World,
-        },
+        world::{Connection, ConnectionView, Effect, Memory, Progress, Reply, Settled, Stored, TargetView, World},
     },
     connection::breaker::Breaker,
     fault::{Class, Failure},

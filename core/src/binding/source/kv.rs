@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Kind, Known, Look, State, rejection};
+use super::kind::{Kind, Look, State, rejection};
 use crate::{
     api::{BindingSource, Reason},
-    binding::{intent::Rejection, world::What},
+    binding::{
+        reads::{Known, What},
+        rejection::Rejection,
+    },
     fault::{Class, Failure},
     value::{
         kv::{Engine, Metadata, MountKind, Values, Version},

@@ -137,7 +137,7 @@ fn values_of_another_version_than_asked_for_are_read_again() {
     let intent = stage.intent();
     let mut world = crate::binding::world::absorb(
         world,
-        crate::binding::world::Reply::Read(vec![(0, Ok(crate::binding::world::Answer::Mount(stage.engine.clone())))]),
+        crate::binding::world::Reply::Read(vec![(0, Ok(crate::binding::reads::Answer::Mount(stage.engine.clone())))]),
     );
     let remote = &stage.remote["shop/app"];
     let metadata = crate::value::kv::Metadata {

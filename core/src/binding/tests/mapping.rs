@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::model::Stage;
 use crate::{
     api::Reason,
-    binding::{mapping::map, source::Known},
+    binding::{mapping::map, reads::Known},
     value::kv::{RemoteValue, Values},
 };
 

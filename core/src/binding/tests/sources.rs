@@ -10,8 +10,8 @@ use super::model::{Stage, reason};
 use crate::{
     api::{Reason, SourcePhase},
     binding::{
-        source::{Kind, Known, Look, State},
-        world::What,
+        reads::{Known, What},
+        source::{Kind, Look, State},
     },
     fault::{Class, Failure},
     value::{

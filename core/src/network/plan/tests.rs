@@ -17,10 +17,10 @@ use self::{
     spoil::Fault,
 };
 use crate::network::{
-    applied::{Bearer, Standing},
+    applied::Standing,
     declared::{Addresses, Consent, PortRef, Source},
     plan::{Phase, Write},
-    render::{NetworkPolicies, Object, render},
+    render::{Bearer, NetworkPolicies, Object, render},
     tests::{
         cases,
         town::{Town, identity, namespace, tcp},

@@ -16,7 +16,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{Backend, Kind, Rule, grouped};
+use super::backend::{Backend, Rule, grouped};
 use crate::network::model::{Flow, Namespace, Openings, Peer, Policy, PortSpan, Ports, Protocol, Selector, Subject};
 
 /// The label of a namespace that only the API server sets.
@@ -29,8 +29,6 @@ pub enum NetworkPolicies {}
 impl Backend for NetworkPolicies {
     type Object = NetworkPolicy;
     type Spec = NetworkPolicySpec;
-
-    const KIND: Kind = Kind::NetworkPolicy;
 
     fn object(metadata: ObjectMeta, spec: NetworkPolicySpec) -> NetworkPolicy {
         NetworkPolicy { metadata, spec: Some(spec) }

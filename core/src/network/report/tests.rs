@@ -63,7 +63,7 @@ impl Told {
             .map(|policy| {
                 let bearer = match &policy.role {
                     Role::Deny => None,
-                    Role::Workload { workload, .. } => Some(crate::network::applied::Bearer {
+                    Role::Workload { workload, .. } => Some(crate::network::render::Bearer {
                         uid: town.snapshot.workloads[workload].uid.clone(),
                         account: projection.workloads[workload].identity.account.clone(),
                     }),

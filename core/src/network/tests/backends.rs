@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{oracle::any_town_with_externals, town::namespace};
 use crate::network::{
-    applied::{Bearer, read},
+    applied::read,
     model::{Flow, Openings, Peer, Policy, PortSpan, Ports, Protocol, Role, Selector, Subject},
-    render::{Backend, Kind, NetworkPolicies, Rule, grouped, render},
+    render::{Backend, Bearer, Kind, NetworkPolicies, Rule, grouped, render},
 };
 
 /// One text for each rule, `PEER … : PORT …`; a direction that is not named is open.
@@ -38,8 +38,6 @@ enum AsLines {}
 impl Backend for AsLines {
     type Object = Lines;
     type Spec = LinesSpec;
-
-    const KIND: Kind = Kind::NetworkPolicy;
 
     fn object(metadata: ObjectMeta, spec: LinesSpec) -> Lines {
         Lines { metadata, spec }
@@ -137,12 +135,12 @@ fn rule(line: &str) -> Option<Rule> {
 fn is_kept<B: Backend>(policy: &Policy, change: impl Fn(&mut B::Object)) -> Result<(), TestCaseError> {
     let bearer = Bearer { uid: "u".to_owned(), account: "x".to_owned() };
     let mut object = render::<B>(policy, "segment", Some(&bearer));
-    let found = read::<B>(&object, &policy.namespace).unwrap();
+    let found = read::<B>(&object, Kind::NetworkPolicy, &policy.namespace).unwrap();
     prop_assert_eq!(&found.policy, policy);
     prop_assert!(found.is_intact && found.segment == "segment");
     prop_assert_eq!(found.bearer, (policy.role != Role::Deny).then_some(bearer));
     change(&mut object);
-    let found = read::<B>(&object, &policy.namespace).unwrap();
+    let found = read::<B>(&object, Kind::NetworkPolicy, &policy.namespace).unwrap();
     prop_assert!(!found.is_intact);
     prop_assert_eq!(&found.policy.isolates.values().collect::<Vec<_>>(), &policy.isolates.values().collect::<Vec<_>>());
     Ok(())

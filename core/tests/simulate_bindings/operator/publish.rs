@@ -4,7 +4,10 @@ use std::rc::Rc;
 
 use countersign_core::{
     api::{Reason, SecretBindingStatus},
-    binding::world::{Answer, Outcome, Settled, TargetView, World},
+    binding::{
+        reads::Answer,
+        world::{Outcome, Settled, TargetView, World},
+    },
     fault::{Class, Failure},
     value::kv::RemoteValue,
 };

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use countersign_core::{
     api::Reason,
-    binding::world::{Answer, Read, What},
+    binding::{
+        reads::{Answer, What},
+        world::Read,
+    },
     fault::{Class, Failure},
     value::kv::{Engine, Metadata, MountKind, Values, Version},
 };
