@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
         let nothing = Known::default();
         for (place, (source, reader)) in self.intent.sources.iter().zip(&admitted.readers).enumerate() {
             let known = self.known(place).unwrap_or(&nothing);
-            match source.look(known, trigger.needs_values(), self.now).map_err(|failure| (place, failure))? {
+            match source.kind.look(known, trigger.needs_values(), self.now).map_err(|failure| (place, failure))? {
                 Look::Ask(what) => reads.push(Read { source: place, reader: reader.clone(), what }),
                 Look::Seen(state) => states.push(state),
             }
@@ -169,7 +169,7 @@ impl<'a> Pass<'a> {
         sources
             .filter(|(place, _)| self.values(*place).is_none())
             .map(|(place, ((source, reader), state))| {
-                let what = source.values(state.as_ref());
+                let what = source.kind.values(state.as_ref());
                 Read { source: place, reader: reader.clone(), what }
             })
             .collect()
@@ -178,7 +178,7 @@ impl<'a> Pass<'a> {
     /// The values are those of the states asked for: between two calls somebody may have written.
     fn values_fit(self, states: &[Option<State>]) -> Result<(), (usize, Failure)> {
         for (place, (source, state)) in self.intent.sources.iter().zip(states).enumerate() {
-            let fits = self.values(place).is_some_and(|values| source.state_of(values) == *state);
+            let fits = self.values(place).is_some_and(|values| source.kind.state_of(values) == *state);
             if !fits {
                 let words = "a source changed while it was read; reading again";
                 return Err((place, Failure::new(Class::Conflict, Reason::WriteConflict, words)));
@@ -211,7 +211,7 @@ impl<'a> Pass<'a> {
     /// The sources as they were read, each with the phase that it is in.
     fn findings(self, phase: impl Fn(usize) -> SourcePhase) -> Vec<SourceFinding> {
         let one = |(place, source): (usize, &Source)| {
-            let seen = self.known(place).map(|known| source.look(known, false, self.now));
+            let seen = self.known(place).map(|known| source.kind.look(known, false, self.now));
             let version = match seen {
                 Some(Ok(Look::Seen(Some(state)))) => state.number,
                 Some(Ok(Look::Seen(None) | Look::Ask(_)) | Err(_)) | None => None,
@@ -380,6 +380,6 @@ pub fn phase(intent: &Intent, admitted: &Admitted<'_>) -> Phase {
         Some(Permit::ServiceAccount { account, role }) => format!("{}/{account}/{role}", intent.namespace),
         Some(Permit::Operator) | None => String::new(),
     };
-    let path = intent.sources.first().map(|source| source.path().to_string());
+    let path = intent.sources.first().map(|source| source.kind.path().to_string());
     Phase::new(intent.every, &[admitted.connection.as_bytes(), reader.as_bytes(), path.unwrap_or_default().as_bytes()])
 }

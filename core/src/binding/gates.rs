@@ -98,7 +98,7 @@ pub fn admit<'a>(intent: &Intent, world: &'a World) -> Result<Admitted<'a>, Fail
             namespace: &intent.namespace,
             labels: &world.labels,
             account: intent.service_account.as_deref(),
-            path: source.path(),
+            path: source.kind.path(),
             secret_type: &intent.target.type_,
         };
         grants::authorize(grants, &asked, &world.longer_namespaces)

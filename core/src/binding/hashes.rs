@@ -75,7 +75,7 @@ pub fn rendering(intent: &Intent, admitted: &Admitted<'_>) -> String {
     }
     for source in &intent.sources {
         parts.push(source.name.clone());
-        parts.extend(source.identity());
+        parts.extend(source.kind.identity());
     }
     for entry in &intent.entries {
         parts.push(match entry {

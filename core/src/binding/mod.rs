@@ -1,9 +1,10 @@
 //! `SecretBinding`: values of Vault or OpenBao in one Secret, all of them or none.
 //!
-//! [`intent`] parses the spec, [`source`] says what is read for each kind of source and [`reads`] what can be, [`world`] is what was observed, [`gates`] say whether we may act, [`triggers`] whether
-//! we must, [`decide`](decide::decide) names the next effect, [`mapping`] turns values into keys, [`origin`] is what a
-//! Secret says it was made of, [`report`] writes the status. Every source is read and every key made before anything is
-//! written; what fails leaves the Secret as it is, and nothing here deletes.
+//! [`intent`] parses the spec, [`source`] says what is read for each kind of source and [`reads`] what can be, [`world`]
+//! is what was observed, [`gates`] say whether we may act, [`triggers`] whether we must, [`decide`](decide::decide) names
+//! the next effect, [`mapping`] turns values into keys, [`origin`] is what a Secret says it was made of, [`report`] writes
+//! the status. Every source is read and every key made before anything is written; what fails leaves the Secret as it is,
+//! and nothing here deletes.
 
 pub mod decide;
 pub mod gates;

@@ -18,7 +18,7 @@ pub fn origin(intent: &Intent, states: &[Option<State>]) -> String {
     let one = |(source, state): (&Source, &Option<State>)| {
         let number = state.as_ref().and_then(|state| state.number);
         let number = number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-        format!("{}={number}@{}", source.name, source.path())
+        format!("{}={number}@{}", source.name, source.kind.path())
     };
     intent.sources.iter().zip(states).map(one).collect::<Vec<_>>().join(" ")
 }
@@ -49,8 +49,8 @@ pub fn parse(text: &str) -> impl Iterator<Item = Origin<'_>> {
 pub fn older(intent: &Intent, text: &str, states: &[Option<State>]) -> Option<String> {
     let known: BTreeMap<&str, i64> = parse(text).filter_map(|one| Some((one.path, one.version?))).collect();
     let one = |(source, state): (&Source, &Option<State>)| {
-        let (state, known) = (state.as_ref()?, known.get(source.path().to_string().as_str())?);
-        let is_older = !source.is_pinned() && state.number? < *known;
+        let (state, known) = (state.as_ref()?, known.get(source.kind.path().to_string().as_str())?);
+        let is_older = !source.kind.is_pinned() && state.number? < *known;
         is_older.then(|| format!("{}={}", source.name, state.identity))
     };
     let older: Vec<String> = intent.sources.iter().zip(states).filter_map(one).collect();

@@ -8,7 +8,7 @@
 mod kind;
 mod kv;
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use kind::rejection;
 pub use kind::{Kind, Look, State};
@@ -26,15 +26,11 @@ const KINDS: &[Parse] = &[kv::parse];
 pub struct Source {
     /// What entries call it.
     pub name: String,
-    kind: Arc<dyn Kind>,
+    /// Where its values are.
+    pub kind: Arc<dyn Kind>,
 }
 
 impl Source {
-    /// A source by its name.
-    pub fn new(name: &str, kind: Arc<dyn Kind>) -> Self {
-        Self { name: name.to_owned(), kind }
-    }
-
     /// Parses one of `spec.sources`.
     ///
     /// # Errors
@@ -42,16 +38,8 @@ impl Source {
     pub fn parse(spec: &BindingSource) -> Result<Self, Rejection> {
         let mut kinds = KINDS.iter().filter_map(|parse| parse(spec));
         match (kinds.next(), kinds.next()) {
-            (Some(kind), None) => Ok(Self::new(&spec.name, kind?)),
+            (Some(kind), None) => Ok(Self { name: spec.name.clone(), kind: kind? }),
             _ => Err(rejection("must each say one place to read from, and no more")),
         }
-    }
-}
-
-impl Deref for Source {
-    type Target = dyn Kind;
-
-    fn deref(&self) -> &Self::Target {
-        &*self.kind
     }
 }

@@ -104,7 +104,7 @@ pub fn disagreement(
 
 /// What was compiled, as the objects that the evaluator knows.
 fn objects(compiled: &Compiled) -> Vec<NetworkPolicy> {
-    let one = |policy| match render::object(policy, "", None) {
+    let one = |policy| match render::bare(policy) {
         Object::NetworkPolicy(object) => *object,
     };
     compiled.policies.values().map(one).collect()

@@ -11,7 +11,7 @@ mod record;
 
 use std::collections::BTreeMap;
 
-pub use backend::{Backend, Rule, grouped};
+pub use backend::{Allowed, Backend, Rule, grouped};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::{ApiResource, Resource};
 pub use network_policy::NetworkPolicies;
@@ -89,7 +89,12 @@ pub fn object(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> Ob
     Object::NetworkPolicy(Box::new(render::<NetworkPolicies>(policy, segment_uid, bearer)))
 }
 
-/// The same, as an object of this backend.
+/// The same, with nothing but what it lets pass: enough to judge it.
+pub fn bare(policy: &Policy) -> Object {
+    Object::NetworkPolicy(Box::new(NetworkPolicies::object(place(policy), NetworkPolicies::write(policy))))
+}
+
+/// The same as [`object`], as an object of this backend.
 pub fn render<B: Backend>(policy: &Policy, segment_uid: &str, bearer: Option<&Bearer>) -> B::Object {
     let spec = B::write(policy);
     let labels = BTreeMap::from([
@@ -97,16 +102,20 @@ pub fn render<B: Backend>(policy: &Policy, segment_uid: &str, bearer: Option<&Be
         (OWNER_UID_LABEL.to_owned(), segment_uid.to_owned()),
     ]);
     let metadata = ObjectMeta {
-        name: Some(name(&policy.role)),
-        namespace: Some(policy.namespace.to_string()),
         labels: Some(labels),
         annotations: Some(BTreeMap::from([
             (SUBJECT.to_owned(), subject(&policy.role)),
             (RECORD.to_owned(), record::record::<B>(policy, &spec, bearer)),
         ])),
-        ..ObjectMeta::default()
+        ..place(policy)
     };
     B::object(metadata, spec)
+}
+
+/// Where the object of a policy is.
+fn place(policy: &Policy) -> ObjectMeta {
+    let (name, namespace) = (name(&policy.role), policy.namespace.to_string());
+    ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() }
 }
 
 /// The name of the object of a role.

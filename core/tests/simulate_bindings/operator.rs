@@ -324,7 +324,7 @@ impl Operator {
                 for read in reads {
                     let answer = self.read(slot, &read, fresh, model, around)?;
                     let source = self.cache[slot].as_ref().and_then(|version| version.intent.sources.get(read.source));
-                    let is_pinned = source.is_some_and(|source| source.is_pinned());
+                    let is_pinned = source.is_some_and(|source| source.kind.is_pinned());
                     answers.push((read.source, self.mutate_answer(slot, &read, is_pinned, answer, model, around)?));
                 }
                 Ok(Reply::Read(answers))

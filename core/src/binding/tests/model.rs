@@ -143,7 +143,7 @@ impl Stage {
             self.requested.clone().map(|value| BTreeMap::from([(crate::api::REQUESTED_AT.to_owned(), value)]));
         let mut intent = intent::parse(&object).unwrap();
         if let Some(kind) = &self.kind {
-            intent.sources = vec![Source::new("app", kind.clone())];
+            intent.sources = vec![Source { name: "app".to_owned(), kind: kind.clone() }];
         }
         intent
     }

@@ -52,19 +52,22 @@ pub struct Rule {
     pub ports: Vec<Ports>,
 }
 
+/// A peer, and why it passes.
+pub type Allowed<'a> = (&'a Peer, &'a BTreeSet<Cause>);
+
 /// The rules that openings come to: each set of ports with its peers.
 ///
 /// Within a rule all ports of a peer are open for the same causes, and "every port" stands in a rule of its own: so what
 /// is read back is what was written, opening by opening, and a plan comes to rest.
-pub fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<&Peer>)> {
-    let mut alike: BTreeMap<(&Peer, &BTreeSet<Cause>, bool), BTreeSet<Ports>> = BTreeMap::new();
+pub fn grouped(openings: &Openings) -> Vec<(BTreeSet<Ports>, Vec<Allowed<'_>>)> {
+    let mut alike: BTreeMap<(Allowed<'_>, bool), BTreeSet<Ports>> = BTreeMap::new();
     for (opening, causes) in openings {
         let is_every = opening.ports == Ports::Every;
-        alike.entry((&opening.peer, causes, is_every)).or_default().insert(opening.ports);
+        alike.entry(((&opening.peer, causes), is_every)).or_default().insert(opening.ports);
     }
-    let mut by_ports: BTreeMap<BTreeSet<Ports>, Vec<&Peer>> = BTreeMap::new();
-    for ((peer, ..), ports) in alike {
-        by_ports.entry(ports).or_default().push(peer);
+    let mut by_ports: BTreeMap<BTreeSet<Ports>, Vec<Allowed<'_>>> = BTreeMap::new();
+    for ((allowed, _), ports) in alike {
+        by_ports.entry(ports).or_default().push(allowed);
     }
     by_ports.into_iter().collect()
 }

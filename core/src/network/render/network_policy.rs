@@ -39,7 +39,27 @@ impl Backend for NetworkPolicies {
     }
 
     fn write(policy: &Policy) -> NetworkPolicySpec {
-        spec(policy)
+        let ingress = policy.isolates.get(&Flow::Ingress).map(write_rules).unwrap_or_default();
+        let egress = policy.isolates.get(&Flow::Egress).map(write_rules).unwrap_or_default();
+        let ingress: Vec<_> =
+            ingress.into_iter().map(|(from, ports)| NetworkPolicyIngressRule { from: Some(from), ports }).collect();
+        let egress: Vec<_> =
+            egress.into_iter().map(|(to, ports)| NetworkPolicyEgressRule { to: Some(to), ports }).collect();
+        let types = policy.isolates.keys().map(|flow| match flow {
+            Flow::Ingress => "Ingress".to_owned(),
+            Flow::Egress => "Egress".to_owned(),
+        });
+        NetworkPolicySpec {
+            pod_selector: Some(match &policy.subject {
+                Subject::Pods(selector) => write_selector(selector),
+                Subject::WholeNamespace => LabelSelector::default(),
+            }),
+            // The server drops an empty list, so writing one would never settle.
+            ingress: (!ingress.is_empty()).then_some(ingress),
+            egress: (!egress.is_empty()).then_some(egress),
+            // Always written: what is left out is guessed from the rules, and a deny of egress has none.
+            policy_types: Some(types.collect()),
+        }
     }
 
     /// With its empty lists left out; the server and we write them differently.
@@ -57,53 +77,34 @@ impl Backend for NetworkPolicies {
     }
 
     fn isolates(spec: &NetworkPolicySpec) -> BTreeSet<Flow> {
-        spec.policy_types.iter().flatten().filter_map(|word| flow(word)).collect()
+        spec.policy_types.iter().flatten().filter_map(|word| read_flow(word)).collect()
     }
 
     fn selector(spec: &NetworkPolicySpec) -> Option<Selector> {
-        selector(spec.pod_selector.as_ref()?)
+        read_selector(spec.pod_selector.as_ref()?)
     }
 
     fn rules(spec: &NetworkPolicySpec, flow: Flow) -> Option<Vec<Rule>> {
         match flow {
             Flow::Ingress => {
-                spec.ingress.iter().flatten().map(|one| rule(one.from.as_ref(), one.ports.as_ref())).collect()
+                spec.ingress.iter().flatten().map(|one| read_rule(one.from.as_ref(), one.ports.as_ref())).collect()
             }
-            Flow::Egress => spec.egress.iter().flatten().map(|one| rule(one.to.as_ref(), one.ports.as_ref())).collect(),
+            Flow::Egress => {
+                spec.egress.iter().flatten().map(|one| read_rule(one.to.as_ref(), one.ports.as_ref())).collect()
+            }
         }
     }
 }
 
-fn spec(policy: &Policy) -> NetworkPolicySpec {
-    let ingress = policy.isolates.get(&Flow::Ingress).map(rules).unwrap_or_default();
-    let egress = policy.isolates.get(&Flow::Egress).map(rules).unwrap_or_default();
-    let ingress: Vec<_> =
-        ingress.into_iter().map(|(from, ports)| NetworkPolicyIngressRule { from: Some(from), ports }).collect();
-    let egress: Vec<_> =
-        egress.into_iter().map(|(to, ports)| NetworkPolicyEgressRule { to: Some(to), ports }).collect();
-    let types = policy.isolates.keys().map(|flow| match flow {
-        Flow::Ingress => "Ingress".to_owned(),
-        Flow::Egress => "Egress".to_owned(),
-    });
-    NetworkPolicySpec {
-        pod_selector: Some(match &policy.subject {
-            Subject::Pods(selector) => labels(selector),
-            Subject::WholeNamespace => LabelSelector::default(),
-        }),
-        // The server drops an empty list, so writing one would never settle.
-        ingress: (!ingress.is_empty()).then_some(ingress),
-        egress: (!egress.is_empty()).then_some(egress),
-        // Always written: what is left out is guessed from the rules, and a deny of egress has none.
-        policy_types: Some(types.collect()),
-    }
-}
-
 /// One rule for each set of ports; every list of peers has at least one.
-fn rules(openings: &Openings) -> Vec<(Vec<NetworkPolicyPeer>, Option<Vec<NetworkPolicyPort>>)> {
-    grouped(openings).iter().map(|(set, peers)| (peers.iter().map(|one| peer(one)).collect(), ports(set))).collect()
+fn write_rules(openings: &Openings) -> Vec<(Vec<NetworkPolicyPeer>, Option<Vec<NetworkPolicyPort>>)> {
+    grouped(openings)
+        .iter()
+        .map(|(set, peers)| (peers.iter().map(|(peer, _)| write_peer(peer)).collect(), write_ports(set)))
+        .collect()
 }
 
-fn ports(set: &BTreeSet<Ports>) -> Option<Vec<NetworkPolicyPort>> {
+fn write_ports(set: &BTreeSet<Ports>) -> Option<Vec<NetworkPolicyPort>> {
     if set.contains(&Ports::Every) {
         return None;
     }
@@ -123,12 +124,12 @@ fn ports(set: &BTreeSet<Ports>) -> Option<Vec<NetworkPolicyPort>> {
     )
 }
 
-fn peer(peer: &Peer) -> NetworkPolicyPeer {
+fn write_peer(peer: &Peer) -> NetworkPolicyPeer {
     let nothing = NetworkPolicyPeer::default();
     match peer {
         Peer::Pods { namespace, selector } => NetworkPolicyPeer {
             namespace_selector: Some(by_name(namespace)),
-            pod_selector: Some(labels(selector)),
+            pod_selector: Some(write_selector(selector)),
             ..nothing
         },
         Peer::Namespace(namespace) => NetworkPolicyPeer { namespace_selector: Some(by_name(namespace)), ..nothing },
@@ -146,19 +147,19 @@ fn by_name(namespace: &Namespace) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), match_expressions: None }
 }
 
-fn labels(selector: &Selector) -> LabelSelector {
+fn write_selector(selector: &Selector) -> LabelSelector {
     LabelSelector { match_labels: Some(selector.terms().clone()), match_expressions: None }
 }
 
-fn rule(peers: Option<&Vec<NetworkPolicyPeer>>, ports: Option<&Vec<NetworkPolicyPort>>) -> Option<Rule> {
+fn read_rule(peers: Option<&Vec<NetworkPolicyPeer>>, ports: Option<&Vec<NetworkPolicyPort>>) -> Option<Rule> {
     let ports = match ports {
         None => vec![Ports::Every],
-        Some(ports) => ports.iter().map(span).collect::<Option<_>>()?,
+        Some(ports) => ports.iter().map(read_ports).collect::<Option<_>>()?,
     };
     Some(Rule { peers: peers?.iter().map(read_peer).collect::<Option<_>>()?, ports })
 }
 
-fn flow(word: &str) -> Option<Flow> {
+fn read_flow(word: &str) -> Option<Flow> {
     match word {
         "Ingress" => Some(Flow::Ingress),
         "Egress" => Some(Flow::Egress),
@@ -166,7 +167,7 @@ fn flow(word: &str) -> Option<Flow> {
     }
 }
 
-fn selector(selector: &LabelSelector) -> Option<Selector> {
+fn read_selector(selector: &LabelSelector) -> Option<Selector> {
     if selector.match_expressions.as_ref().is_some_and(|all| !all.is_empty()) {
         return None;
     }
@@ -179,15 +180,15 @@ fn read_peer(peer: &NetworkPolicyPeer) -> Option<Peer> {
         return Some(Peer::Block { block: block.cidr.parse().ok()?, except: except? });
     }
     let by_name = peer.namespace_selector.as_ref()?;
-    let Some(labels) = selector(by_name) else { return Some(Peer::Cluster) };
+    let Some(labels) = read_selector(by_name) else { return Some(Peer::Cluster) };
     let namespace = Namespace::parse(labels.terms().get(NAMESPACE_NAME)?)?;
     match &peer.pod_selector {
         None => Some(Peer::Namespace(namespace)),
-        Some(pods) => Some(Peer::Pods { namespace, selector: selector(pods)? }),
+        Some(pods) => Some(Peer::Pods { namespace, selector: read_selector(pods)? }),
     }
 }
 
-fn span(port: &NetworkPolicyPort) -> Option<Ports> {
+fn read_ports(port: &NetworkPolicyPort) -> Option<Ports> {
     let protocol = match port.protocol.as_deref()? {
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Rule, grouped};
-use crate::network::model::{Cause, Flow, Identity, Namespace, Opening, Openings, Peer, Policy, Ports};
+use crate::network::model::{Cause, Flow, Identity, Namespace, Opening, Openings, Policy};
 
 /// Annotation with the record of why an object opens what it opens.
 pub const RECORD: &str = "countersign.dev/applied";
@@ -42,17 +42,9 @@ pub fn record<B: Backend>(policy: &Policy, spec: &B::Spec, bearer: Option<&Beare
     let causes: BTreeSet<&Cause> = policy.isolates.values().flatten().flat_map(|(_, causes)| causes).collect();
     let causes: Vec<&Cause> = causes.into_iter().collect();
     let side = |flow: Flow| {
-        let Some(openings) = policy.isolates.get(&flow) else { return Vec::new() };
-        let of = |ports: &BTreeSet<Ports>, peer: &Peer| {
-            let mut found = BTreeSet::new();
-            for ports in ports {
-                let opening = Opening { peer: peer.clone(), ports: *ports };
-                let known = openings.get(&opening).into_iter().flatten();
-                found.extend(known.filter_map(|cause| causes.binary_search(&cause).ok()));
-            }
-            found
-        };
-        grouped(openings).iter().map(|(ports, peers)| peers.iter().map(|peer| of(ports, peer)).collect()).collect()
+        let rules = policy.isolates.get(&flow).map(grouped).unwrap_or_default();
+        let places = |why: &BTreeSet<Cause>| why.iter().filter_map(|cause| causes.binary_search(&cause).ok()).collect();
+        rules.iter().map(|(_, peers)| peers.iter().map(|(_, why)| places(why)).collect()).collect()
     };
     let record = Record {
         uid: bearer.map(|bearer| bearer.uid.clone()).unwrap_or_default(),

@@ -13,7 +13,7 @@ use super::{oracle::any_town_with_externals, town::namespace};
 use crate::network::{
     applied::read,
     model::{Flow, Openings, Peer, Policy, PortSpan, Ports, Protocol, Role, Selector, Subject},
-    render::{Backend, Bearer, Kind, NetworkPolicies, Rule, grouped, render},
+    render::{Allowed, Backend, Bearer, Kind, NetworkPolicies, Rule, grouped, render},
 };
 
 /// One text for each rule, `PEER … : PORT …`; a direction that is not named is open.
@@ -81,8 +81,8 @@ impl Backend for AsLines {
     }
 }
 
-fn line(ports: &BTreeSet<Ports>, peers: &[&Peer]) -> String {
-    let peer = |peer: &&Peer| match *peer {
+fn line(ports: &BTreeSet<Ports>, peers: &[Allowed<'_>]) -> String {
+    let peer = |(peer, _): &Allowed<'_>| match *peer {
         Peer::Pods { namespace, selector } => format!("{namespace}/{selector}"),
         Peer::Namespace(namespace) => format!("{namespace}/"),
         Peer::Cluster => "*".to_owned(),
